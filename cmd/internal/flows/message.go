@@ -1,0 +1,130 @@
+package flows
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/mdlayher/netlink"
+	"github.com/ti-mo/netfilter"
+	"golang.org/x/sys/unix"
+)
+
+const protoTCP = unix.IPPROTO_TCP
+
+// enum cntl_msg_types (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
+const (
+	ctGet    = 1 // IPCTNL_MSG_CT_GET
+	ctDelete = 2 // IPCTNL_MSG_CT_DELETE
+)
+
+// The attributes we send, from the same file.
+const (
+	ctaTupleOrig  = 1  // CTA_TUPLE_ORIG
+	ctaTupleReply = 2  // CTA_TUPLE_REPLY
+	ctaMark       = 8  // CTA_MARK
+	ctaID         = 12 // CTA_ID
+	ctaZone       = 18 // CTA_ZONE
+	ctaMarkMask   = 21 // CTA_MARK_MASK
+	ctaFilter     = 25 // CTA_FILTER
+
+	ctaTupleIP    = 1 // CTA_TUPLE_IP
+	ctaTupleProto = 2 // CTA_TUPLE_PROTO
+
+	ctaIPv4Src = 1 // CTA_IP_V4_SRC
+	ctaIPv4Dst = 2 // CTA_IP_V4_DST
+	ctaIPv6Src = 3 // CTA_IP_V6_SRC
+	ctaIPv6Dst = 4 // CTA_IP_V6_DST
+
+	ctaProtoNum     = 1 // CTA_PROTO_NUM
+	ctaProtoSrcPort = 2 // CTA_PROTO_SRC_PORT
+	ctaProtoDstPort = 3 // CTA_PROTO_DST_PORT
+
+	ctaFilterOrigFlags  = 1 // CTA_FILTER_ORIG_FLAGS
+	ctaFilterReplyFlags = 2 // CTA_FILTER_REPLY_FLAGS
+
+	// Bits of the two above (net/netfilter/nf_internals.h).
+	filterProtoNum     = 1 << 3 // CTA_FILTER_F_CTA_PROTO_NUM
+	filterProtoSrcPort = 1 << 4 // CTA_FILTER_F_CTA_PROTO_SRC_PORT
+)
+
+// request is a ctnetlink message: nfgenmsg, then the attributes that put adds.
+func request(msg netfilter.MessageType, flags netlink.HeaderFlags, family netfilter.ProtoFamily,
+	put func(*netlink.AttributeEncoder)) (netlink.Message, error) {
+	ae := netfilter.NewAttributeEncoder()
+	put(ae)
+	return netfilter.EncodeNetlink(netfilter.Header{
+		SubsystemID: netfilter.NFSubsysCTNetlink,
+		MessageType: msg,
+		Family:      family,
+		Flags:       netlink.Request | flags,
+	}, ae)
+}
+
+// putFlow names one entry: its original tuple, its zone, and for a delete its
+// id, without which an entry that has the addresses and ports now would go.
+func putFlow(f Flow, withID bool) func(*netlink.AttributeEncoder) {
+	return func(ae *netlink.AttributeEncoder) {
+		ae.Nested(ctaTupleOrig, func(ae *netlink.AttributeEncoder) error {
+			ae.Nested(ctaTupleIP, func(ae *netlink.AttributeEncoder) error {
+				src, dst := uint16(ctaIPv4Src), uint16(ctaIPv4Dst)
+				if f.Client.Addr().Is6() {
+					src, dst = ctaIPv6Src, ctaIPv6Dst
+				}
+				ae.Bytes(src, f.Client.Addr().AsSlice())
+				ae.Bytes(dst, f.Server.Addr().AsSlice())
+				return nil
+			})
+			ae.Nested(ctaTupleProto, func(ae *netlink.AttributeEncoder) error {
+				ae.Uint8(ctaProtoNum, protoTCP)
+				ae.Uint16(ctaProtoSrcPort, f.Client.Port())
+				ae.Uint16(ctaProtoDstPort, f.Server.Port())
+				return nil
+			})
+			return nil
+		})
+		if f.Zone != 0 {
+			ae.Uint16(ctaZone, f.Zone)
+		}
+		if withID && f.ID != 0 {
+			ae.Uint32(ctaID, f.ID)
+		}
+	}
+}
+
+// putMark asks for flows with (mark & mask) == value.
+func putMark(value, mask uint32) func(*netlink.AttributeEncoder) {
+	return func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(ctaMark, value)
+		ae.Uint32(ctaMarkMask, mask)
+	}
+}
+
+// putServerPort asks for TCP flows whose server, after DNAT, has this port.
+// CTA_FILTER needs Linux 5.8 (ctnetlink_alloc_filter); before that it is
+// ignored and everything comes.
+func putServerPort(port uint16) func(*netlink.AttributeEncoder) {
+	return func(ae *netlink.AttributeEncoder) {
+		ae.Nested(ctaTupleReply, func(ae *netlink.AttributeEncoder) error {
+			ae.Nested(ctaTupleProto, func(ae *netlink.AttributeEncoder) error {
+				ae.Uint8(ctaProtoNum, protoTCP)
+				ae.Uint16(ctaProtoSrcPort, port)
+				return nil
+			})
+			return nil
+		})
+		ae.Nested(ctaFilter, func(ae *netlink.AttributeEncoder) error {
+			// Alone among ctnetlink's numbers the flags are in host order.
+			ae.ByteOrder = binary.NativeEndian
+			ae.Uint32(ctaFilterOrigFlags, 0)
+			ae.Uint32(ctaFilterReplyFlags, filterProtoNum|filterProtoSrcPort)
+			return nil
+		})
+	}
+}
+
+func family(a netip.Addr) netfilter.ProtoFamily {
+	if a.Is4() {
+		return netfilter.ProtoIPv4
+	}
+	return netfilter.ProtoIPv6
+}
