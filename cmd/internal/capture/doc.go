@@ -1,0 +1,2 @@
+// Package capture reads the TCP packets of a pcap or pcapng file.
+package capture
