@@ -1,0 +1,444 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// lines are the ids in a file, each line of which must be whole.
+func lines(t *testing.T, path string) []string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids(t, b)
+}
+
+func ids(t *testing.T, b []byte) []string {
+	t.Helper()
+	var out []string
+	for line := range strings.Lines(string(b)) {
+		var got struct{ Pinhole struct{ ID string } }
+		if err := json.Unmarshal([]byte(line), &got); err != nil || !strings.HasSuffix(line, "\n") {
+			t.Fatalf("not a whole line: %q", line)
+		}
+		out = append(out, got.Pinhole.ID)
+	}
+	return out
+}
+
+func write(l *Log, id string) {
+	r := opened()
+	r.Pinhole.ID = id
+	l.Write(r)
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for range 300 {
+		if ok() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("not within 3 s: %s", what)
+}
+
+func TestOpenMakesFileAndDirectory(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	path := filepath.Join(t.TempDir(), "new", "audit.json")
+	l, err := Open(path, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(l, "a")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]os.FileMode{path: 0o640, filepath.Dir(path): 0o750} {
+		if st, err := os.Stat(name); err != nil || st.Mode().Perm() != want {
+			t.Errorf("%s: mode %v, want %v (%v)", name, st.Mode(), want, err)
+		}
+	}
+}
+
+func TestOpenErrorSaysWhatToDo(t *testing.T) {
+	dir := t.TempDir()
+	for _, path := range []string{dir, filepath.Join(dir, "f", "audit.json")} {
+		if err := os.WriteFile(filepath.Join(dir, "f"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open(path, quiet)
+		if err == nil || !strings.Contains(err.Error(), "; ") || !strings.Contains(err.Error(), "--audit-log") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// Law 7: a record is in the file at once when nothing else is to do, and
+// Close writes what is left.
+func TestWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.json")
+	l, err := Open(path, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(l, "first")
+	eventually(t, "the record is in the file", func() bool { return len(lines(t, path)) == 1 })
+	const n = 20000
+	for i := range n {
+		write(l, fmt.Sprint(i))
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := lines(t, path)
+	if len(got) != n+1 || got[1] != "0" || got[n] != fmt.Sprint(n-1) || l.Lost() != 0 {
+		t.Errorf("%d lines, %d lost", len(got), l.Lost())
+	}
+	write(l, "late")
+	if l.Lost() != 1 {
+		t.Error("a record after Close is not counted as lost")
+	}
+	if err := l.Reopen(); !errors.Is(err, ErrClosed) {
+		t.Errorf("Reopen after Close: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+}
+
+// A kill -9 or a full disk can leave half a line.
+func TestHalfLine(t *testing.T) {
+	tests := []struct{ name, before, want string }{
+		{"half a line", "{\"a\":1}\n{\"time", "{\"a\":1}\n{\"time\n"},
+		{"a whole line", "{\"a\":1}\n", "{\"a\":1}\n"},
+		{"empty", "", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit.json")
+			if err := os.WriteFile(path, []byte(tt.before), 0o640); err != nil {
+				t.Fatal(err)
+			}
+			l, err := Open(path, quiet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(l, "next")
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			got, _ := os.ReadFile(path)
+			rest, ok := strings.CutPrefix(string(got), tt.want)
+			if !ok || len(ids(t, []byte(rest))) != 1 {
+				t.Errorf("file is now %q", got)
+			}
+		})
+	}
+}
+
+func TestReopen(t *testing.T) {
+	dir := t.TempDir()
+	path, old := filepath.Join(dir, "audit.json"), filepath.Join(dir, "audit.json.1")
+	l, err := Open(path, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(l, "before")
+	eventually(t, "written", func() bool { return len(lines(t, path)) == 1 })
+	if err := os.Rename(path, old); err != nil {
+		t.Fatal(err)
+	}
+	write(l, "between")
+	eventually(t, "written to the old file", func() bool { return len(lines(t, old)) == 2 })
+	for range 3 { // an impatient logrotate
+		if err := l.Reopen(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(l, "after")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if o, n := lines(t, old), lines(t, path); len(o) != 2 || len(n) != 1 || n[0] != "after" {
+		t.Errorf("old %v, new %v", o, n)
+	}
+}
+
+func TestReopenFailureKeepsTheOldFile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "d")
+	path := filepath.Join(dir, "audit.json")
+	l, err := Open(path, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := dir + ".moved"
+	if err := os.Rename(dir, moved); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Reopen(); err == nil {
+		t.Error("reopened where no file can be")
+	}
+	write(l, "a")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := lines(t, filepath.Join(moved, "audit.json")); len(got) != 1 {
+		t.Errorf("the old file has %v", got)
+	}
+}
+
+// disk is a sink that takes as many bytes as it has room, and tells which
+// writers are in it at once.
+type disk struct {
+	mu   sync.Mutex
+	room int
+	buf  bytes.Buffer
+	err  error
+}
+
+func (d *disk) Write(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := min(len(p), d.room)
+	d.room -= n
+	d.buf.Write(p[:n])
+	if n < len(p) {
+		return n, d.err
+	}
+	return n, nil
+}
+
+func (d *disk) Close() error { return nil }
+
+func (d *disk) add(room int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.room += room
+}
+
+func (d *disk) bytes() []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return bytes.Clone(d.buf.Bytes())
+}
+
+// A full disk costs nothing but time, as long as the queue holds.
+func TestFullDiskRecovers(t *testing.T) {
+	for _, err := range []error{syscall.ENOSPC, nil} { // nil: short without a word
+		d := &disk{room: 1000, err: err}
+		l := newLog(d, queued, quiet)
+		for i := range 1000 {
+			write(l, fmt.Sprint(i))
+		}
+		eventually(t, "an error", func() bool { return l.Failures() > 0 && l.Err() != nil })
+		if f := l.Failures(); f > 2 {
+			t.Errorf("%d attempts at once, want one a second", f)
+		}
+		want := err
+		if want == nil {
+			want = io.ErrShortWrite
+		}
+		if !errors.Is(l.Err(), want) {
+			t.Errorf("Err is %v, want %v", l.Err(), want)
+		}
+		d.add(1 << 30)
+		eventually(t, "the error is over", func() bool { return l.Err() == nil })
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := ids(t, d.bytes()); len(got) != 1000 || got[999] != "999" || l.Lost() != 0 {
+			t.Errorf("%d records, %d lost", len(got), l.Lost())
+		}
+	}
+}
+
+// When the queue is full too, records are lost, and every one is counted.
+func TestFullQueueDropsAndCounts(t *testing.T) {
+	var logged bytes.Buffer
+	d := &disk{err: syscall.ENOSPC}
+	l := newLog(d, 8, slog.New(slog.NewTextHandler(&syncWriter{w: &logged}, nil)))
+	write(l, "x")
+	eventually(t, "an error", func() bool { return l.Failures() > 0 })
+	const n = 5000
+	start := time.Now()
+	for i := range n {
+		write(l, fmt.Sprint(i))
+	}
+	if d := time.Since(start); d > time.Second {
+		t.Errorf("Write of %d records took %v", n, d)
+	}
+	lost := l.Lost()
+	if lost != n-8 {
+		t.Errorf("%d lost, want %d", lost, n-8)
+	}
+	d.add(1 << 30)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(ids(t, d.bytes())); uint64(got)+lost != n+1 {
+		t.Errorf("%d written and %d lost of %d", got, lost, n+1)
+	}
+	if c := strings.Count(logged.String(), "audit records lost"); c < 1 || c > 2 {
+		t.Errorf("%d complaints for %d records in under a second", c, n)
+	}
+}
+
+type syncWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *syncWriter) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(p)
+}
+
+func TestCloseOnFullDiskSaysSo(t *testing.T) {
+	l, err := Open("/dev/full", quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		write(l, "x")
+	}
+	err = l.Close()
+	if !errors.Is(err, syscall.ENOSPC) || l.Lost() != 100 || !strings.Contains(err.Error(), "100 records lost") {
+		t.Errorf("%v, %d lost", err, l.Lost())
+	}
+}
+
+// logrotate to another disk when the first is full: the line of which the old
+// file holds a part is whole in the new one.
+func TestSwapWithHalfALine(t *testing.T) {
+	first, second := &disk{room: 500, err: syscall.ENOSPC}, &disk{room: 1 << 30}
+	l := newLog(first, queued, quiet)
+	for i := range 10 {
+		write(l, fmt.Sprint(i))
+	}
+	eventually(t, "an error", func() bool { return l.Failures() > 0 })
+	l.mu.Lock()
+	l.swap(second)
+	l.mu.Unlock()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	old := first.bytes()
+	whole := ids(t, old[:bytes.LastIndexByte(old, '\n')+1])
+	if got := append(whole, ids(t, second.bytes())...); len(got) != 10 || got[9] != "9" {
+		t.Errorf("records are %v", got)
+	}
+}
+
+// A reader of a named pipe that stops reading does not stop the daemon.
+func TestPipeThatNobodyReads(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := Open(path, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := os.OpenFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		write(l, fmt.Sprint(i))
+	}
+	// The pipe holds 64 KiB; the rest waits for this reader.
+	read := make(chan int)
+	go func() {
+		n := 0
+		buf := make([]byte, 4096)
+		for n < 1000 {
+			k, err := r.Read(buf)
+			if err != nil {
+				break
+			}
+			n += bytes.Count(buf[:k], []byte{'\n'})
+		}
+		read <- n
+	}()
+	if n := <-read; n != 1000 || l.Lost() != 0 {
+		t.Errorf("read %d, lost %d", n, l.Lost())
+	}
+	r.Close()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.json")
+	l, err := Open(path, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 500 {
+				write(l, fmt.Sprint(w, "-", i))
+				if i%100 == 0 {
+					if err := l.Reopen(); err != nil {
+						t.Error(err)
+					}
+				}
+				_, _, _ = l.Lost(), l.Failures(), l.Err()
+			}
+		})
+	}
+	wg.Wait()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := lines(t, path); len(got) != 2000 {
+		t.Errorf("%d lines, want 2000", len(got))
+	}
+}
+
+func BenchmarkWrite(b *testing.B) {
+	l, err := Open(filepath.Join(b.TempDir(), "audit.json"), quiet)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := opened()
+	b.ReportAllocs()
+	for b.Loop() {
+		for len(l.records) > queued/2 {
+			time.Sleep(time.Millisecond)
+		}
+		l.Write(r)
+	}
+	if err := l.Close(); err != nil {
+		b.Fatal(err)
+	}
+	if l.Lost() > 0 {
+		b.Errorf("%d lost", l.Lost())
+	}
+}
