@@ -91,7 +91,10 @@ func answer(b []byte, seq uint32, each func(Flow)) (done bool, err error) {
 	return false, nil
 }
 
-var errNotTCP = errors.New("not a TCP flow")
+var (
+	errNotTCP  = errors.New("not a TCP flow")
+	errNoTuple = errors.New("conntrack message without a whole original tuple")
+)
 
 // decode makes an event of a message; a dump's entries are updates in form.
 func decode(m netlink.Message) (Kind, Flow, error) {
@@ -102,6 +105,9 @@ func decode(m netlink.Message) (Kind, Flow, error) {
 	f, ok := newFlow(ev.Flow)
 	if !ok {
 		return 0, Flow{}, errNotTCP
+	}
+	if !f.Client.IsValid() || !f.Server.IsValid() {
+		return 0, Flow{}, errNoTuple
 	}
 	switch ev.Type {
 	case conntrack.EventNew:
