@@ -1,0 +1,3 @@
+// Package queue reads packets from a netfilter queue and gives each one its
+// verdict.
+package queue
