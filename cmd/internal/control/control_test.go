@@ -1,0 +1,382 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// daemon is a Source that never changes.
+type daemon struct {
+	status   Status
+	pinholes []PinholeInfo
+	sessions []SessionInfo
+}
+
+func (d *daemon) Status() Status          { return d.status }
+func (d *daemon) Pinholes() []PinholeInfo { return d.pinholes }
+func (d *daemon) Sessions() []SessionInfo { return d.sessions }
+
+// start serves d on a socket of its own until the test ends; change is called
+// before that.
+func start(t *testing.T, d *daemon, change func(*Server)) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "run", "control.sock")
+	s, err := Listen(path, d, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(s)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- s.Serve(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the socket is left behind: %v", err)
+		}
+	})
+	return path
+}
+
+func TestRoundTrip(t *testing.T) {
+	since := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+	d := &daemon{status: Status{
+		Ready: true, Version: "1.2.3", PID: 42, Since: since, Backend: "nft", QueueNum: 2100, Queues: 4, Ports: []uint16{21, 2121},
+		Hooks: []string{"forward"}, Table: "present", Sessions: 3, HalfOpen: 1,
+		Pinholes: PinholeCounts{Open: 1, Opened: 9, Used: 7, Refused: 2}, Packets: 100, VerdictErrors: 1, Overruns: 2, RecordsLost: 3,
+	}}
+	for i := range 2000 {
+		d.pinholes = append(d.pinholes, PinholeInfo{ID: fmt.Sprint(i), User: "\x1b[31m\xff", Opened: since, ExpiresIn: 1.5})
+		d.sessions = append(d.sessions, SessionInfo{FlowID: uint64(i), Client: "10.0.0.1:4000", Since: since})
+	}
+	c, err := Dial(start(t, d, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(d.status, got); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+	for _, n := range []int{1, 1500, 65536} {
+		p, err := c.Pinholes(t.Context(), n)
+		if err != nil || p.Total != 2000 || len(p.Pinholes) != min(n, 2000) {
+			t.Errorf("limit %d: %d of %d pinholes, %v", n, len(p.Pinholes), p.Total, err)
+		}
+		s, err := c.Sessions(t.Context(), n)
+		if err != nil || s.Total != 2000 || len(s.Sessions) != min(n, 2000) {
+			t.Errorf("limit %d: %d of %d sessions, %v", n, len(s.Sessions), s.Total, err)
+		}
+		if diff := cmp.Diff(d.sessions[:1], s.Sessions[:1]); diff != "" {
+			t.Errorf("session (-want +got):\n%s", diff)
+		}
+	}
+	for _, n := range []int{0, -1, 65537} {
+		if _, err := c.Pinholes(t.Context(), n); err == nil || !strings.Contains(err.Error(), "1 to 65536") {
+			t.Errorf("limit %d of pinholes: %v", n, err)
+		}
+		if _, err := c.Sessions(t.Context(), n); err == nil || !strings.Contains(err.Error(), "1 to 65536") {
+			t.Errorf("limit %d of sessions: %v", n, err)
+		}
+	}
+	if err := c.get(t.Context(), "/v1/nothing", new(int)); err == nil || !strings.Contains(err.Error(), "same version") {
+		t.Errorf("unknown path: %v", err)
+	}
+}
+
+func TestSocketMode(t *testing.T) {
+	for _, mask := range []int{0, 0o22, 0o77} {
+		func() {
+			defer syscall.Umask(syscall.Umask(mask))
+			path := filepath.Join(t.TempDir(), "s")
+			s, err := Listen(path, &daemon{}, quiet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o660 {
+				t.Errorf("umask %o: %v (%v)", mask, st.Mode(), err)
+			}
+		}()
+	}
+}
+
+// dead leaves a socket on which nobody listens.
+func dead(t *testing.T, path string) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+}
+
+func TestListen(t *testing.T) {
+	tests := []struct {
+		name    string
+		path    func(t *testing.T, dir string) string
+		wantErr string // "" for success
+		wantIs  error
+	}{
+		{"new", func(_ *testing.T, dir string) string { return filepath.Join(dir, "a", "b", "s") }, "", nil},
+		{"stale", func(t *testing.T, dir string) string {
+			dead(t, filepath.Join(dir, "s"))
+			return filepath.Join(dir, "s")
+		}, "", nil},
+		{"in use", func(t *testing.T, dir string) string { return start(t, &daemon{}, nil) }, "stop it first", ErrInUse},
+		{"a file", func(t *testing.T, dir string) string {
+			p := filepath.Join(dir, "file")
+			if err := os.WriteFile(p, []byte("precious"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}, "is no socket; remove it", nil},
+		{"under a file", func(t *testing.T, dir string) string {
+			p := filepath.Join(dir, "file")
+			if err := os.WriteFile(p, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return filepath.Join(p, "s")
+		}, "make the directory", nil},
+		{"too long", func(_ *testing.T, dir string) string { return "/" + strings.Repeat("x", 107) }, "choose a shorter path", nil},
+		{"relative", func(*testing.T, string) string { return "control.sock" }, "absolute path", nil},
+		{"abstract", func(*testing.T, string) string { return "@control" }, "absolute path", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := Listen(tt.path(t, t.TempDir()), &daemon{}, quiet)
+			if err == nil {
+				s.Close()
+			}
+			if tt.wantErr == "" && err != nil || tt.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tt.wantErr)) {
+				t.Errorf("error %v, want %q", err, tt.wantErr)
+			}
+			if tt.wantIs != nil && !errors.Is(err, tt.wantIs) {
+				t.Errorf("error %v, want %v", err, tt.wantIs)
+			}
+		})
+	}
+}
+
+func TestDialWithoutDaemon(t *testing.T) {
+	dir := t.TempDir()
+	dead(t, filepath.Join(dir, "dead"))
+	for _, path := range []string{filepath.Join(dir, "none"), filepath.Join(dir, "dead")} {
+		if _, err := Dial(path); !errors.Is(err, ErrNoDaemon) || !strings.Contains(err.Error(), "ftpinhole run") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if _, err := Dial("relative"); err == nil || errors.Is(err, ErrNoDaemon) {
+		t.Errorf("relative path: %v", err)
+	}
+}
+
+func TestServeEndsWithItsContext(t *testing.T) {
+	s, err := Listen(filepath.Join(t.TempDir(), "s"), &daemon{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Serve(ctx); err != nil {
+		t.Errorf("Serve with a context that is done: %v", err)
+	}
+}
+
+// A client that says nothing, or sends without end, costs its connection.
+func TestHostileClients(t *testing.T) {
+	path := start(t, &daemon{}, func(s *Server) {
+		s.http.ReadHeaderTimeout = 100 * time.Millisecond
+		s.http.ReadTimeout = 100 * time.Millisecond
+		s.http.IdleTimeout = 100 * time.Millisecond
+	})
+	for name, send := range map[string]string{
+		"silent":        "",
+		"half a line":   "GET /v1/sta",
+		"huge header":   "GET /v1/status HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 64<<10),
+		"not HTTP":      "\x00\xff\r\n\r\n",
+		"idle for long": "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n",
+	} {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, send) // it may be hung up on meanwhile
+		if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: still connected after 5 s", name)
+		}
+		c.Close()
+	}
+}
+
+func TestTooManyConnections(t *testing.T) {
+	path := start(t, &daemon{}, nil)
+	var held []net.Conn
+	for range maxConns {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, c)
+	}
+	extra, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := extra.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := extra.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("connection %d is not refused: %v", maxConns+1, err)
+	}
+	extra.Close()
+	for _, c := range held {
+		c.Close()
+	}
+	for range 100 {
+		if c, err := Dial(path); err == nil {
+			if _, err = c.Status(t.Context()); err == nil {
+				return
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("the socket does not recover")
+}
+
+func TestReadersLeaveRoomForRoot(t *testing.T) {
+	p := &peers{}
+	for range maxReaders {
+		if !p.admit(false) {
+			t.Fatal("a reader is refused too early")
+		}
+	}
+	if p.admit(false) {
+		t.Error("a reader too many is admitted")
+	}
+	for range maxConns - maxReaders {
+		if !p.admit(true) {
+			t.Error("root is locked out")
+		}
+	}
+	if p.admit(true) {
+		t.Error("more than all are admitted")
+	}
+	p.leave(false)
+	if !p.admit(false) {
+		t.Error("a place that was left is not given again")
+	}
+}
+
+func TestMayDoAll(t *testing.T) {
+	for _, tt := range []struct {
+		uid, own uint32
+		want     bool
+	}{{0, 0, true}, {0, 100, true}, {100, 100, true}, {100, 0, false}, {100, 101, false}} {
+		if got := mayDoAll(tt.uid, tt.own); got != tt.want {
+			t.Errorf("uid %d, daemon %d: %v", tt.uid, tt.own, got)
+		}
+	}
+}
+
+// Others who can open the socket may read, and nothing else (SO_PEERCRED).
+func TestOthersMayOnlyRead(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to be someone else")
+	}
+	path := start(t, &daemon{status: Status{Version: "v"}}, func(s *Server) {
+		s.mux.HandleFunc("POST /v1/flush", func(w http.ResponseWriter, _ *http.Request) { s.answer(w, struct{}{}) })
+	})
+	for dir := filepath.Dir(path); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nobodys := func() error { // the error of Dial as nobody
+		_, err := request(path, 65534, "GET /v1/status")
+		return err
+	}
+	if err := nobodys(); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("nobody can open a 0660 socket: %v", err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		uid           int
+		request, want string
+	}{
+		{0, "GET /v1/status", "200 OK"},
+		{0, "POST /v1/flush", "200 OK"},
+		{65534, "GET /v1/status", "200 OK"},
+		{65534, "POST /v1/flush", "403 Forbidden"},
+		{65534, "DELETE /v1/status", "403 Forbidden"},
+	} {
+		got, err := request(path, tt.uid, tt.request)
+		if err != nil || !strings.HasPrefix(got, "HTTP/1.1 "+tt.want) {
+			t.Errorf("uid %d, %s: %q, %v", tt.uid, tt.request, got, err)
+		}
+	}
+}
+
+// request sends a request as another user: with a thread of its own, which
+// ends with the goroutine, since it is never unlocked.
+func request(path string, uid int, line string) (string, error) {
+	type result struct {
+		text string
+		err  error
+	}
+	done := make(chan result)
+	go func() {
+		runtime.LockOSThread()
+		id := uintptr(uid)
+		for _, call := range [][4]uintptr{{unix.SYS_SETGROUPS}, {unix.SYS_SETRESGID, id, id, id}, {unix.SYS_SETRESUID, id, id, id}} {
+			if _, _, errno := unix.RawSyscall(call[0], call[1], call[2], call[3]); errno != 0 {
+				done <- result{err: errno}
+				return
+			}
+		}
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			done <- result{err: err}
+			return
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", line)
+		b, err := io.ReadAll(c)
+		done <- result{string(b), err}
+	}()
+	r := <-done
+	return r.text, r.err
+}

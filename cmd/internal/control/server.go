@@ -1,0 +1,154 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Server answers on the control socket.
+type Server struct {
+	src  Source
+	log  *slog.Logger
+	ln   *peers
+	http *http.Server
+	mux  *http.ServeMux
+}
+
+// Listen makes the socket, so that whoever connects is answered once Serve
+// runs. It fails with ErrInUse if another daemon answers on it.
+func Listen(path string, src Source, log *slog.Logger) (*Server, error) {
+	l, err := bind(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{src: src, log: log, ln: &peers{UnixListener: l}, mux: http.NewServeMux()}
+	s.routes()
+	s.http = &http.Server{
+		Handler:           s.guard(s.mux),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       5 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       5 * time.Second,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			peer, ok := c.(*conn)
+			return context.WithValue(ctx, privilegedKey{}, ok && peer.privileged)
+		},
+	}
+	return s, nil
+}
+
+// privilegedKey is the context key under which a request's connection says
+// whether its peer may do all.
+type privilegedKey struct{}
+
+// routes has a line for each thing that can be asked. GET only reads; every
+// other method is for uid 0 and the daemon's own uid.
+func (s *Server) routes() {
+	s.mux.HandleFunc("GET /v1/status", s.status)
+	s.mux.HandleFunc("GET /v1/pinholes", s.pinholes)
+	s.mux.HandleFunc("GET /v1/sessions", s.sessions)
+}
+
+// Serve answers until ctx is done, then removes the socket. It gives running
+// requests a second to end.
+func (s *Server) Serve(ctx context.Context) error {
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		within, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if s.http.Shutdown(within) != nil {
+			s.http.Close()
+		}
+	})
+	err := s.http.Serve(s.ln)
+	if !stop() {
+		<-stopped
+		return nil
+	}
+	return fmt.Errorf("control socket: %w", err)
+}
+
+// Close removes the socket of a server whose Serve is not to be called.
+func (s *Server) Close() error { return s.ln.Close() }
+
+// guard lets those who may only read do nothing else, and bounds the body.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		privileged, _ := r.Context().Value(privilegedKey{}).(bool)
+		if r.Method != http.MethodGet && r.Method != http.MethodHead && !privileged {
+			s.fail(w, http.StatusForbidden, errors.New("only root and the daemon's user may do that; use sudo"))
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	s.answer(w, s.src.Status())
+}
+
+func (s *Server) pinholes(w http.ResponseWriter, r *http.Request) {
+	n, err := limit(r)
+	if err != nil {
+		s.fail(w, http.StatusBadRequest, err)
+		return
+	}
+	all := s.src.Pinholes()
+	s.answer(w, PinholeList{Total: len(all), Pinholes: append([]PinholeInfo{}, all[:min(n, len(all))]...)})
+}
+
+func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
+	n, err := limit(r)
+	if err != nil {
+		s.fail(w, http.StatusBadRequest, err)
+		return
+	}
+	all := s.src.Sessions()
+	s.answer(w, SessionList{Total: len(all), Sessions: append([]SessionInfo{}, all[:min(n, len(all))]...)})
+}
+
+// limit is how many entries the request wants at most.
+func limit(r *http.Request) (int, error) {
+	text := r.URL.Query().Get("limit")
+	if text == "" {
+		return usualListed, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxListed {
+		return 0, fmt.Errorf("limit %q is not a number from 1 to %d", text, maxListed)
+	}
+	return n, nil
+}
+
+// failure is the body of an answer that is none.
+type failure struct {
+	Error string `json:"error"`
+}
+
+func (s *Server) fail(w http.ResponseWriter, code int, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	s.write(w, failure{Error: err.Error()})
+}
+
+func (s *Server) answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	s.write(w, v)
+}
+
+func (s *Server) write(w http.ResponseWriter, v any) {
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		s.log.Debug("control client went away", "err", err)
+	}
+}

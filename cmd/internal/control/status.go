@@ -1,0 +1,90 @@
+package control
+
+import "time"
+
+// Source is the daemon, as the socket shows it. Its methods may be called at
+// any time, from many goroutines, and return copies.
+type Source interface {
+	Status() Status
+	Pinholes() []PinholeInfo
+	Sessions() []SessionInfo
+}
+
+// Status is what `ftpinhole status` shows.
+type Status struct {
+	Ready   bool      `json:"ready"`
+	Reason  string    `json:"reason,omitempty"` // why it is not ready, and what to do
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	Since   time.Time `json:"since"` // RFC 3339
+
+	Backend  string   `json:"backend"`
+	QueueNum int      `json:"queue_num"` // the first of Queues
+	Queues   int      `json:"queues"`
+	Ports    []uint16 `json:"ports"`
+	Hooks    []string `json:"hooks"`
+	Observe  bool     `json:"observe"`
+	Table    string   `json:"table"` // the kernel table: "present", "absent" or an error's text
+
+	Sessions int           `json:"sessions"`
+	HalfOpen int           `json:"half_open"`
+	Pinholes PinholeCounts `json:"pinholes"`
+
+	Packets       uint64 `json:"packets"`        // packets that came through the queues
+	VerdictErrors uint64 `json:"verdict_errors"` // verdicts that the kernel did not take
+	Overruns      uint64 `json:"overruns"`       // times that a queue or event socket overflowed
+	RecordsLost   uint64 `json:"records_lost"`   // audit records that are in no file
+}
+
+// PinholeCounts are the pinholes that are open now, and those since the start.
+type PinholeCounts struct {
+	Open    int    `json:"open"`
+	Opened  uint64 `json:"opened"`
+	Used    uint64 `json:"used"`
+	Refused uint64 `json:"refused"`
+}
+
+// PinholeInfo is one open pinhole. User comes from the wire: whoever prints it
+// escapes it.
+type PinholeInfo struct {
+	ID        string    `json:"id"`
+	FlowID    uint64    `json:"flow_id"`
+	Client    string    `json:"client"` // address and port of the control connection
+	Server    string    `json:"server"`
+	User      string    `json:"user,omitempty"`
+	Mode      string    `json:"mode"`
+	Command   string    `json:"command,omitempty"`
+	Src       string    `json:"src_ip"`
+	SrcPort   uint16    `json:"src_port,omitempty"` // once the connection came
+	Dst       string    `json:"dest_ip"`
+	DstPort   uint16    `json:"dest_port"`
+	State     string    `json:"state"` // "open" or "used"
+	Opened    time.Time `json:"opened"`
+	ExpiresIn float64   `json:"expires_in_s"` // 0 once used
+}
+
+// SessionInfo is one control session. User comes from the wire: whoever prints
+// it escapes it.
+type SessionInfo struct {
+	FlowID   uint64    `json:"flow_id"`
+	Client   string    `json:"client"`
+	Server   string    `json:"server"`
+	User     string    `json:"user,omitempty"`
+	State    string    `json:"state"` // the tracker's word, like "login" or "encrypted"
+	Since    time.Time `json:"since"`
+	Pinholes int       `json:"pinholes"` // opened so far
+	Denied   int       `json:"denied"`
+}
+
+// PinholeList and SessionList are the answers to GET /v1/pinholes and GET
+// /v1/sessions. Total counts also what the limit left off.
+type PinholeList struct {
+	Total    int           `json:"total"`
+	Pinholes []PinholeInfo `json:"pinholes"`
+}
+
+// SessionList is described at PinholeList.
+type SessionList struct {
+	Total    int           `json:"total"`
+	Sessions []SessionInfo `json:"sessions"`
+}
