@@ -1,0 +1,90 @@
+package rules
+
+// The modes of RFC 959 section 3.2, as Settings.Modes spells them.
+const (
+	ActiveMode  = "active"
+	PassiveMode = "passive"
+)
+
+// Config is the policy as the operator writes it: the table [policy] of the
+// configuration file. Its zero value is the strict default.
+type Config struct {
+	// ControlPorts are the ports on which control connections are read. A data
+	// channel never uses one. They come from outside of [policy].
+	ControlPorts []uint16 `toml:"-"`
+	// LocalActive allows active mode to clients on the gateway itself. Any
+	// local user could then open the gateway's ports to a server of his.
+	LocalActive bool `toml:"local_active"`
+
+	// Settings are for all sessions, unless a rule says otherwise.
+	Settings
+
+	// Rules are looked through in their order. The first that matches both
+	// client and server supplies its settings; those it lacks come from above.
+	Rules []Rule `toml:"rule"`
+}
+
+// Rule is a [[policy.rule]]: settings for some clients and servers.
+type Rule struct {
+	// Clients and Servers are prefixes ("10.0.0.0/8") or single addresses.
+	// An empty list matches all.
+	Clients []string `toml:"clients"`
+	Servers []string `toml:"servers"`
+
+	Settings
+}
+
+// Settings are what both [policy] and a rule can set. Nil means not set.
+type Settings struct {
+	// Allow false refuses every data channel. Default true.
+	Allow *bool `toml:"allow"`
+	// Modes are "active", "passive". Default both.
+	Modes []string `toml:"modes"`
+	// LowestPort is the lowest data port, at least 1. Default 1024.
+	LowestPort *uint16 `toml:"lowest_port"`
+	// DenyPorts replaces the default list, see DefaultDenyPorts.
+	DenyPorts []uint16 `toml:"deny_ports"`
+	// ForeignPairs allows peers to announce addresses of others (FXP).
+	// Default none.
+	ForeignPairs []ForeignPair `toml:"foreign_pairs"`
+	// LoginRequired: nothing opens before 230 or 232. Default true.
+	LoginRequired *bool `toml:"login_required"`
+	// WaitFor2xx: PORT and EPRT open with the server's 2xx only, not before.
+	// Default false, since real servers connect before they answer.
+	WaitFor2xx *bool `toml:"wait_for_2xx"`
+	// ActiveSourcePort is the port that a server must connect from in active
+	// mode, 0 for any. Default 0; RFC 959 section 3.2 has 20.
+	ActiveSourcePort *uint16 `toml:"active_source_port"`
+}
+
+// ForeignPair allows a peer in Peer to announce an address in Foreign. Both are
+// prefixes or single addresses.
+type ForeignPair struct {
+	Peer    string `toml:"peer"`
+	Foreign string `toml:"foreign"`
+}
+
+// DefaultLowestPort is the lowest data port unless Settings.LowestPort says
+// otherwise.
+const DefaultLowestPort = 1024
+
+// DefaultDenyPorts returns the ports from 1024 up that browsers refuse to
+// speak to (WHATWG Fetch, "port blocking"): services that a client made to
+// speak FTP could be turned against.
+func DefaultDenyPorts() []uint16 {
+	return []uint16{
+		1719, 1720, // h323gatestat, h323hostcall
+		1723,       // pptp
+		2049,       // nfs
+		3659,       // apple-sasl
+		4045,       // npp
+		4190,       // sieve
+		5060, 5061, // sip, sips
+		6000,                         // x11
+		6566,                         // sane-port
+		6665, 6666, 6667, 6668, 6669, // irc
+		6679,  // osaut
+		6697,  // ircs-u
+		10080, // amanda
+	}
+}

@@ -1,0 +1,28 @@
+package rules
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Pinhole is a hole for one TCP connection from Src to Dst.
+type Pinhole struct {
+	ID      string         // unique for ever; at most 127 printable ASCII bytes
+	Src     netip.Addr     // unmapped, no zone
+	SrcPort uint16         // 0: any
+	Dst     netip.AddrPort // of Src's family
+	Timeout time.Duration  // how long it waits for the connection
+}
+
+// Key is what a pinhole lets pass, without its name and time. Two pinholes of
+// one key are the same hole.
+type Key struct {
+	Src     netip.Addr
+	SrcPort uint16
+	Dst     netip.AddrPort
+}
+
+// Key returns what p lets pass.
+func (p Pinhole) Key() Key {
+	return Key{Src: p.Src, SrcPort: p.SrcPort, Dst: p.Dst}
+}
