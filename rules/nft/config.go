@@ -1,0 +1,89 @@
+package nft
+
+import "fmt"
+
+// TableName is the name of our table, of family inet.
+const TableName = "ftpinhole"
+
+// Hook is where sessions are read, as the configuration spells it.
+type Hook string
+
+// The hooks.
+const (
+	Forward Hook = "forward" // sessions through the gateway
+	Input   Hook = "input"   // sessions to a server on the gateway itself
+	Output  Hook = "output"  // sessions from a client on the gateway, loopback too
+)
+
+// The marks and sizes that stand in for zeros in Config.
+const (
+	DefaultMark        = 0x10000000
+	DefaultControlMark = 0x20000000
+	DefaultSetSize     = 65536
+)
+
+// Config is what the table is made from.
+type Config struct {
+	Ports    []uint16 // control ports; at least one
+	Hooks    []Hook   // at least one
+	QueueNum uint16   // the first queue
+	Queues   uint16   // how many, 0 means 1; the kernel balances sessions over them
+	// Mark is put (or-ed) into the conntrack mark of data connections, and
+	// ControlMark into that of control connections. 0: the defaults.
+	Mark, ControlMark uint32
+	// SourcePorts makes the sets for pinholes that name a source port.
+	SourcePorts bool
+	// SetSize is how many pinholes fit into each set. 0: DefaultSetSize.
+	SetSize uint32
+}
+
+// withDefaults returns c with zeros replaced, or what is wrong with it.
+func (c Config) withDefaults() (Config, error) {
+	if c.Queues == 0 {
+		c.Queues = 1
+	}
+	if c.Mark == 0 {
+		c.Mark = DefaultMark
+	}
+	if c.ControlMark == 0 {
+		c.ControlMark = DefaultControlMark
+	}
+	if c.SetSize == 0 {
+		c.SetSize = DefaultSetSize
+	}
+	if len(c.Ports) == 0 {
+		return c, fmt.Errorf("nft: no control port: name at least one, usually 21")
+	}
+	seen := make(map[uint16]bool)
+	for _, p := range c.Ports {
+		if p == 0 || seen[p] {
+			return c, fmt.Errorf("nft: control port %d is 0 or listed twice: name each port from 1 to 65535 once", p)
+		}
+		seen[p] = true
+	}
+	if len(c.Hooks) == 0 {
+		return c, fmt.Errorf("nft: no hook: name at least one of %s, %s, %s", Forward, Input, Output)
+	}
+	for _, h := range c.Hooks {
+		if h != Forward && h != Input && h != Output {
+			return c, fmt.Errorf("nft: unknown hook %q: write %s, %s or %s", h, Forward, Input, Output)
+		}
+	}
+	if int(c.QueueNum)+int(c.Queues) > 1<<16 {
+		return c, fmt.Errorf("nft: queues %d to %d: queue numbers end at 65535: choose a lower first queue", c.QueueNum, int(c.QueueNum)+int(c.Queues)-1)
+	}
+	if c.Mark&c.ControlMark != 0 {
+		return c, fmt.Errorf("nft: mark %#x shares bits with the control sessions' %#x: choose other bits", c.Mark, c.ControlMark)
+	}
+	return c, nil
+}
+
+// hooked tells whether sessions at h are read.
+func (c *Config) hooked(h Hook) bool {
+	for _, x := range c.Hooks {
+		if x == h {
+			return true
+		}
+	}
+	return false
+}

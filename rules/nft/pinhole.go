@@ -1,0 +1,241 @@
+package nft
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"ftpinhole/rules"
+)
+
+// maxID is the longest comment of an element that nft reads.
+const maxID = 127
+
+// Add opens p for its Timeout from now on, and returns when the kernel has it.
+// If a pinhole of the same key is open, p takes its place: its time starts
+// anew, and it waits for a connection of its own. ErrFull: no room in the set.
+// After an error what was there before is still there.
+func (t *Table) Add(p rules.Pinhole, now time.Time) error {
+	p = normal(p)
+	if err := t.check(p); err != nil {
+		return err
+	}
+	t.changes.Lock()
+	defer t.changes.Unlock()
+	t.mu.Lock()
+	old, known := t.byKey[p.Key()]
+	known = known && now.Before(old.deadline)
+	t.mu.Unlock()
+
+	err := error(unix.EEXIST)
+	if !known {
+		b := &batch{}
+		b.addElement(p, p.Timeout, netlink.Excl)
+		err = t.writer.commit(b)
+	}
+	if errors.Is(err, unix.EEXIST) {
+		err = t.replace(p)
+		if errors.Is(err, unix.ENOENT) {
+			// It went between the batch's first add and its delete.
+			err = t.replace(p)
+		}
+	}
+	if err != nil {
+		return explain("open pinhole "+p.ID, err)
+	}
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.byID) >= int(t.config.SetSize) {
+		t.sweep(now)
+	}
+	if old := t.byKey[p.Key()]; old != nil {
+		delete(t.byID, old.ID)
+	}
+	h := &hole{Pinhole: p, deadline: now.Add(p.Timeout)}
+	t.byID[p.ID], t.byKey[p.Key()] = h, h
+	return nil
+}
+
+// replace makes the element of p anew whether there is one or not. Adding to
+// one that exists would neither refresh its time (before Linux 6.12) nor its
+// limit, and deleting one that is gone would fail.
+func (t *Table) replace(p rules.Pinhole) error {
+	b := &batch{}
+	b.addElement(p, p.Timeout, 0)
+	b.deleteElement(p.Key())
+	b.addElement(p, p.Timeout, 0)
+	return t.writer.commit(b)
+}
+
+// check says what of p the kernel could not hold.
+func (t *Table) check(p rules.Pinhole) error {
+	switch {
+	case !p.Src.IsValid() || !p.Dst.Addr().IsValid() || p.Src.Is4() != p.Dst.Addr().Is4():
+		return fmt.Errorf("nft: pinhole %q: from %v to %v: needs two addresses of one family", p.ID, p.Src, p.Dst)
+	case p.SrcPort != 0 && !t.config.SourcePorts:
+		return fmt.Errorf("nft: pinhole %q: source port %d, but the table has no sets for source ports: set Config.SourcePorts", p.ID, p.SrcPort)
+	case p.Timeout <= 0:
+		return fmt.Errorf("nft: pinhole %q: timeout %v: needs more than 0", p.ID, p.Timeout)
+	case p.ID == "" || len(p.ID) > maxID:
+		return fmt.Errorf("nft: pinhole id of %d bytes: needs 1 to %d", len(p.ID), maxID)
+	}
+	return nil
+}
+
+// Remove closes the pinhole. It is no error if it is gone already, or if a
+// newer one of the same key has taken its place: that one stays.
+func (t *Table) Remove(id string) error {
+	t.changes.Lock()
+	defer t.changes.Unlock()
+	t.mu.Lock()
+	h := t.byID[id]
+	t.mu.Unlock()
+	if h == nil {
+		return nil
+	}
+	b := &batch{}
+	b.deleteElement(h.Key())
+	if err := t.writer.commit(b); err != nil && !errors.Is(err, unix.ENOENT) {
+		return explain("close pinhole "+id, err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forget(h)
+	return nil
+}
+
+// forget takes h out of the maps. t.mu is held.
+func (t *Table) forget(h *hole) {
+	delete(t.byID, h.ID)
+	if t.byKey[h.Key()] == h {
+		delete(t.byKey, h.Key())
+	}
+}
+
+// sweep forgets what has expired and nobody removed. t.mu is held.
+func (t *Table) sweep(now time.Time) {
+	for _, h := range t.byID {
+		if !now.Before(h.deadline) {
+			t.forget(h)
+		}
+	}
+}
+
+// Arrived returns the ids of the pinholes, of those added and not removed,
+// whose SYN came. An element that expires takes what it knew with it, so this
+// has to be asked before the end of a pinhole's time.
+func (t *Table) Arrived() ([]string, error) {
+	t.mu.Lock()
+	none := len(t.byID) == 0
+	t.mu.Unlock()
+	if none {
+		return nil, nil
+	}
+	var came []string
+	for _, s := range pinholeSets(t.config.SourcePorts) {
+		messages, err := t.reader.get(unix.NFT_MSG_GETSETELEM, netlink.Dump, func(ae *netlink.AttributeEncoder) {
+			ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, TableName)
+			ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.name)
+		})
+		if err != nil {
+			return nil, explain("list set "+s.name, err)
+		}
+		for _, m := range messages {
+			ids, err := arrivals(m)
+			if err != nil {
+				return nil, explain("list set "+s.name, err)
+			}
+			came = append(came, ids...)
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, id := range came {
+		if h := t.byID[id]; h != nil {
+			h.arrived = true
+		}
+	}
+	var ids []string
+	for id, h := range t.byID {
+		if h.arrived {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// arrivals returns the comments of the elements in m whose counter is not 0.
+func arrivals(m netlink.Message) ([]string, error) {
+	var ids []string
+	err := attributes(m, func(ad *netlink.AttributeDecoder) {
+		if ad.Type() != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			return
+		}
+		each(ad, func(ad *netlink.AttributeDecoder) {
+			var id string
+			var came bool
+			each(ad, func(ad *netlink.AttributeDecoder) {
+				switch ad.Type() {
+				case unix.NFTA_SET_ELEM_USERDATA:
+					id, _ = userdata.GetString(ad.Bytes(), userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
+				case nftaSetElemExpressions:
+					each(ad, func(ad *netlink.AttributeDecoder) { came = came || counted(ad) })
+				}
+			})
+			if came {
+				ids = append(ids, id)
+			}
+		})
+	})
+	return ids, err
+}
+
+// counted tells whether ad's expression is a counter that has counted.
+func counted(ad *netlink.AttributeDecoder) bool {
+	var name string
+	var counter expr.Counter
+	each(ad, func(ad *netlink.AttributeDecoder) {
+		switch ad.Type() {
+		case unix.NFTA_EXPR_NAME:
+			name = ad.String()
+		case unix.NFTA_EXPR_DATA:
+			if name == "counter" {
+				ad.Do(func(data []byte) error { return expr.Unmarshal(unix.NFPROTO_INET, data, &counter) })
+			}
+		}
+	})
+	return counter.Packets > 0
+}
+
+// attributes calls f for each attribute of m.
+func attributes(m netlink.Message, f func(*netlink.AttributeDecoder)) error {
+	if len(m.Data) < 4 { // struct nfgenmsg
+		return errors.New("message without header")
+	}
+	ad, err := netlink.NewAttributeDecoder(m.Data[4:])
+	if err != nil {
+		return err
+	}
+	ad.ByteOrder = binary.BigEndian
+	for ad.Next() {
+		f(ad)
+	}
+	return ad.Err()
+}
+
+// each calls f for each attribute inside of ad's present one.
+func each(ad *netlink.AttributeDecoder, f func(*netlink.AttributeDecoder)) {
+	ad.Nested(func(ad *netlink.AttributeDecoder) error {
+		for ad.Next() {
+			f(ad)
+		}
+		return nil
+	})
+}

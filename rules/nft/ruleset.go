@@ -1,0 +1,235 @@
+package nft
+
+import (
+	"encoding/binary"
+
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/xt"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Where our chains stand in their hooks.
+const (
+	// pinholePriority is after conntrack (-200) and after the operator's
+	// DNAT (-100), so that the mark is there before any filter asks for it.
+	pinholePriority = -90
+	// controlPriority is after the operator's filter (0), so that what is
+	// read is what passed.
+	controlPriority = 50
+)
+
+const (
+	loopback = 1 // the interface index of lo, in every network namespace
+	protoTCP = unix.IPPROTO_TCP
+
+	tcpSource      = 0 // offsets in the TCP header (RFC 9293 3.1)
+	tcpDestination = 2
+	tcpFlags       = 13
+)
+
+// chain is a base chain of type filter and policy accept.
+type chain struct {
+	name     string
+	hook     uint32 // enum nf_inet_hooks
+	priority int32
+	rules    []rule
+}
+
+// rule is a rule of a chain. Rules that queue have ports, and look them up in
+// a set of their own.
+type rule struct {
+	exprs []expr.Any
+	ports []uint16
+}
+
+// anonymous is what a set without a name is called until the kernel numbers
+// it. Nobody can change such a set, and each belongs to one rule.
+const anonymous = "__set%d"
+
+// chains returns the chains of c. With xtables the queue statement is the
+// iptables target, for kernels without nft's own.
+func chains(c *Config, xtables bool) []chain {
+	var forward, input, output []rule
+	read := func(direction byte, port uint32, iface ...expr.Any) rule {
+		return controlRule(c, xtables, direction, port, iface)
+	}
+	if c.hooked(Forward) {
+		forward = append(forward, read(original, tcpDestination), read(reply, tcpSource))
+	}
+	if c.hooked(Input) {
+		input = append(input, read(original, tcpDestination, notLoopback(expr.MetaKeyIIF)...))
+		output = append(output, read(reply, tcpSource, notLoopback(expr.MetaKeyOIF)...))
+	}
+	if c.hooked(Output) {
+		// A loopback packet comes twice, first here: read it here.
+		output = append(output, read(original, tcpDestination), read(reply, tcpSource, onLoopback(expr.MetaKeyOIF)...))
+		input = append(input, read(reply, tcpSource, notLoopback(expr.MetaKeyIIF)...))
+	}
+	var out []chain
+	for _, h := range []struct {
+		name  string
+		hook  uint32
+		rules []rule
+	}{
+		{"forward", unix.NF_INET_FORWARD, forward},
+		{"input", unix.NF_INET_LOCAL_IN, input},
+		{"output", unix.NF_INET_LOCAL_OUT, output},
+	} {
+		if len(h.rules) == 0 {
+			continue
+		}
+		control := append([]rule{{exprs: invalidReturn()}}, h.rules...)
+		out = append(out,
+			chain{"pinholes_" + h.name, h.hook, pinholePriority, pinholeRules(c)},
+			chain{"control_" + h.name, h.hook, controlPriority, control})
+	}
+	return out
+}
+
+// The values of ct direction (enum ip_conntrack_dir).
+const (
+	original = 0
+	reply    = 1
+)
+
+// controlRule: [iif|oif …] ct direction … tcp sport|dport { ports }
+// ct mark set ct mark | control mark, queue flags bypass to …
+func controlRule(c *Config, xtables bool, direction byte, port uint32, iface []expr.Any) rule {
+	exprs := append([]expr.Any{}, iface...)
+	exprs = append(exprs,
+		&expr.Ct{Key: expr.CtKeyDIRECTION, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{direction}},
+	)
+	exprs = append(exprs, isTCP()...)
+	exprs = append(exprs,
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: port, Len: 2},
+		&expr.Lookup{SourceRegister: 1, SetName: anonymous},
+	)
+	exprs = append(exprs, orMark(c.ControlMark)...)
+	exprs = append(exprs, queue(c, xtables))
+	return rule{exprs: exprs, ports: c.Ports}
+}
+
+// queue hands the packet to one of our queues, chosen by its addresses, and
+// lets it pass while nobody reads.
+func queue(c *Config, xtables bool) expr.Any {
+	if !xtables {
+		return &expr.Queue{Num: c.QueueNum, Total: c.Queues, Flag: expr.QueueFlagBypass}
+	}
+	// struct xt_NFQ_info_v3 (include/uapi/linux/netfilter/xt_NFQUEUE.h), padded
+	// to XT_ALIGN.
+	const bypass = 1 // NFQ_FLAG_BYPASS
+	info := make(xt.Unknown, 8)
+	binary.NativeEndian.PutUint16(info[0:], c.QueueNum)
+	binary.NativeEndian.PutUint16(info[2:], c.Queues)
+	binary.NativeEndian.PutUint16(info[4:], bypass)
+	return &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info}
+}
+
+// pinholeRules: one for each set.
+func pinholeRules(c *Config) []rule {
+	var out []rule
+	for _, s := range pinholeSets(c.SourcePorts) {
+		exprs := loneSYN()
+		exprs = append(exprs, s.load()...)
+		exprs = append(exprs, &expr.Lookup{SourceRegister: 1, SetName: s.name})
+		exprs = append(exprs, orMark(c.Mark)...)
+		out = append(out, rule{exprs: exprs})
+	}
+	return out
+}
+
+// loneSYN: ct state new tcp flags & (fin|syn|rst|ack) == syn. Without the
+// flags a bare ACK, which conntrack takes for new, would use the pinhole up.
+func loneSYN() []expr.Any {
+	exprs := ctState(expr.CtStateBitNEW)
+	exprs = append(exprs, isTCP()...)
+	return append(exprs,
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: tcpFlags, Len: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{0x17}, Xor: []byte{0}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0x02}},
+	)
+}
+
+// invalidReturn: ct state invalid return.
+func invalidReturn() []expr.Any {
+	return append(ctState(expr.CtStateBitINVALID), &expr.Verdict{Kind: expr.VerdictReturn})
+}
+
+// ctState: ct state bit.
+func ctState(bit uint32) []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(bit), Xor: native(0)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: native(0)},
+	}
+}
+
+// isTCP: meta l4proto tcp.
+func isTCP() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protoTCP}},
+	}
+}
+
+// orMark: ct mark set ct mark | bits.
+func orMark(bits uint32) []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeyMARK, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(^bits), Xor: native(bits)},
+		&expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true},
+	}
+}
+
+func onLoopback(iface expr.MetaKey) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: iface, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: native(loopback)},
+	}
+}
+
+func notLoopback(iface expr.MetaKey) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: iface, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: native(loopback)},
+	}
+}
+
+// native returns v as the kernel holds marks and states in registers.
+func native(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
+
+// addPorts makes an anonymous set of ports and returns its number in b.
+func (b *batch) addPorts(ports []uint16) uint32 {
+	b.sets++
+	id := 1000 + b.sets // apart from the ids of the named sets
+	const inetService = 13
+	b.add(unix.NFT_MSG_NEWSET, netlink.Create, note{what: "set of control ports"}, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_SET_TABLE, TableName)
+		ae.String(unix.NFTA_SET_NAME, anonymous)
+		ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_ANONYMOUS|unix.NFT_SET_CONSTANT)
+		ae.Uint32(unix.NFTA_SET_KEY_TYPE, inetService)
+		ae.Uint32(unix.NFTA_SET_KEY_LEN, 2)
+		ae.Uint32(unix.NFTA_SET_ID, id)
+		ae.Nested(unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) error {
+			ae.Uint32(unix.NFTA_SET_DESC_SIZE, uint32(len(ports)))
+			return nil
+		})
+	})
+	b.add(unix.NFT_MSG_NEWSETELEM, netlink.Create, note{what: "control ports"}, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, TableName)
+		ae.String(unix.NFTA_SET_ELEM_LIST_SET, anonymous)
+		ae.Uint32(unix.NFTA_SET_ELEM_LIST_SET_ID, id)
+		ae.Nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(ae *netlink.AttributeEncoder) error {
+			for _, port := range ports {
+				ae.Nested(unix.NFTA_LIST_ELEM, func(ae *netlink.AttributeEncoder) error {
+					encodeKey(ae, binary.BigEndian.AppendUint16(nil, port))
+					return nil
+				})
+			}
+			return nil
+		})
+	})
+	return id
+}

@@ -1,0 +1,129 @@
+package nft
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ftpinhole/rules"
+)
+
+// Table is our table in the kernel and the pinholes that it should hold. It
+// may be used by many goroutines; changes wait for each other, and for every
+// other program that is changing nf_tables. Arrived and Verify wait for nobody.
+type Table struct {
+	config Config
+	reader *conn
+	writer *conn
+
+	// changes is held over a change in the kernel and in what is below, so
+	// that both see changes in one order.
+	changes sync.Mutex
+	xtables bool // the kernel lacks nft's queue statement; under changes
+
+	mu     sync.Mutex // guards what follows, held for moments only
+	byID   map[string]*hole
+	byKey  map[rules.Key]*hole
+	intact string // the print of the table as installed, "" if it is not
+}
+
+// hole is a pinhole that has been put into the kernel and not been removed.
+type hole struct {
+	rules.Pinhole
+	deadline time.Time
+	arrived  bool // its SYN came
+}
+
+// Dial opens the way to the nf_tables of the calling thread's network
+// namespace, and changes nothing there.
+func Dial(c Config) (*Table, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	reader, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	writer, err := dial()
+	if err != nil {
+		return nil, errors.Join(err, reader.nl.Close())
+	}
+	return &Table{
+		config: c,
+		reader: reader,
+		writer: writer,
+		byID:   make(map[string]*hole),
+		byKey:  make(map[rules.Key]*hole),
+	}, nil
+}
+
+// Close closes the sockets, and leaves the table as it is.
+func (t *Table) Close() error {
+	return errors.Join(t.reader.nl.Close(), t.writer.nl.Close())
+}
+
+// Install makes the table, in place of any of its name, in one step: no packet
+// finds it missing. Pinholes that this Table holds and that no connection has
+// used are in it again, for what is left of their time at now.
+func (t *Table) Install(now time.Time) error {
+	t.changes.Lock()
+	defer t.changes.Unlock()
+	// An element that is made again would let a second connection through.
+	// Without the old table there is nobody left to ask.
+	if _, err := t.Arrived(); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	err := t.writer.commit(t.install(now))
+	var message *messageError
+	if !t.xtables && errors.As(err, &message) && message.queue && errors.Is(err, unix.ENOENT) {
+		t.xtables = true
+		err = t.writer.commit(t.install(now))
+	}
+	if err != nil {
+		return explain("install table inet "+TableName, err)
+	}
+	return t.remember()
+}
+
+// install returns the batch of Install.
+func (t *Table) install(now time.Time) *batch {
+	b := &batch{}
+	b.addTable() // so that there is one to delete
+	b.deleteTable()
+	b.addTable()
+	for i, s := range pinholeSets(t.config.SourcePorts) {
+		b.addSet(s, uint32(i+1), t.config.SetSize)
+	}
+	for _, c := range chains(&t.config, t.xtables) {
+		b.addChain(c)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, h := range t.byKey {
+		if left := h.deadline.Sub(now); left > 0 && !h.arrived {
+			b.addElement(h.Pinhole, left, 0)
+		}
+	}
+	return b
+}
+
+// Uninstall deletes the table with all that is in it. It is no error if it is
+// gone already.
+func (t *Table) Uninstall() error {
+	t.changes.Lock()
+	defer t.changes.Unlock()
+	b := &batch{}
+	b.deleteTable()
+	if err := t.writer.commit(b); err != nil && !errors.Is(err, unix.ENOENT) {
+		return explain("delete table inet "+TableName, err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.byID)
+	clear(t.byKey)
+	t.intact = ""
+	return nil
+}
