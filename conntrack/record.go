@@ -112,7 +112,9 @@ type Record struct {
 type Pinhole struct {
 	ID      string // unique for ever: the session's flow id in hex, a dash, a running number
 	Src     netip.Addr
-	SrcPort uint16         // the port that came (Use, Close) or 0
-	Dst     netip.AddrPort // for a Deny possibly the zero value, or the foreign address
-	Timeout time.Duration
+	SrcPort uint16 // the port that came (Use, Close) or 0
+	// FromPort is the only source port that may come; 0 is any.
+	FromPort uint16
+	Dst      netip.AddrPort // for a Deny possibly the zero value, or the foreign address
+	Timeout  time.Duration
 }

@@ -1,0 +1,303 @@
+package conntrack
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// A SYN whose connection conntrack does not show after arrivalGrace was
+// dropped on its way by the operator's firewall.
+const arrivalGrace = time.Second
+
+// earlyExpiry is how much before the kernel the tracker lets a pinhole go, so
+// that the kernel can still be asked whether a SYN came.
+const earlyExpiry = 100 * time.Millisecond
+
+// channel is a data channel that both sides agreed on, from the request to
+// the kernel to the end of the one connection that used it.
+type channel struct {
+	hole    Pinhole
+	session *session // nil once it is over
+	record  Record   // what all records of this pinhole say alike
+	state   channelState
+	asked   bool // the kernel was asked to close it
+	// closing is why it is to end, while the kernel's answer is awaited.
+	closing  Reason
+	opened   time.Time
+	used     time.Time
+	deadline time.Time
+	arrived  time.Time // when a SYN was seen to have come; zero if not
+}
+
+type channelState uint8
+
+const (
+	opening     channelState = iota // the kernel has not acknowledged it
+	open                            // waits for its connection
+	usedState                       // the SYN came, nothing was answered yet
+	established                     // data flows; only its end is of interest
+)
+
+// holeKey is the key that the kernel knows a pinhole by.
+type holeKey struct {
+	src netip.Addr
+	dst netip.AddrPort
+}
+
+type flowKey struct{ src, dst netip.AddrPort }
+
+func (c *channel) key() holeKey { return holeKey{c.hole.Src, c.hole.Dst} }
+
+// flow is the data connection; it is known once the channel is used.
+func (c *channel) flow() flowKey {
+	return flowKey{netip.AddrPortFrom(c.hole.Src, c.hole.SrcPort), c.hole.Dst}
+}
+
+// openChannel asks for the pinhole that was agreed on.
+func (t *Tracker) openChannel(now time.Time, s *session, r Record) *channel {
+	if why := t.quota.take(s.client.Addr(), 0, 1); why != "" {
+		t.deny(now, s, r, why)
+		return nil
+	}
+	t.shutAll(now, s, Replaced)
+	r.Pinhole.ID = s.holeID()
+	r.Pinhole.Timeout = t.timeout
+	r.Observed = t.observe
+	c := &channel{
+		hole: r.Pinhole, session: s, record: r,
+		opened: now, deadline: now.Add(t.timeout - earlyExpiry),
+	}
+	if old := t.holes[c.key()]; old != nil {
+		t.shut(now, old, Replaced) // another session of these two had the same port
+	}
+	t.channels[c.hole.ID] = c
+	t.holes[c.key()] = c
+	s.channels = append(s.channels, c)
+	s.current = c
+	r.Time, r.Action = now, Open
+	t.do(DoOpen, r)
+	return c
+}
+
+// Opened is the kernel's answer to DoOpen. With an error nothing was opened.
+func (t *Tracker) Opened(now time.Time, id string, err error) []Effect {
+	t.effects = t.effects[:0]
+	c := t.channels[id]
+	if c == nil || c.state != opening {
+		return nil
+	}
+	if err != nil {
+		c.record.Reason = KernelError
+		t.forget(c)
+		t.refuse(now, c.session, c.record)
+		return t.effects
+	}
+	t.acknowledge(now, c)
+	return t.effects
+}
+
+func (t *Tracker) acknowledge(now time.Time, c *channel) {
+	c.state = open
+	if c.session != nil {
+		c.session.opened++
+	}
+	t.tell(now, c, Open, "")
+}
+
+// Used says that the one connection of a pinhole came: conntrack shows it.
+func (t *Tracker) Used(now time.Time, src, dst netip.AddrPort) []Effect {
+	t.effects = t.effects[:0]
+	c := t.holes[holeKey{src.Addr(), dst}]
+	if c == nil {
+		return t.effects
+	}
+	delete(t.holes, c.key())
+	c.hole.SrcPort = src.Port()
+	c.used = now
+	if c.state == opening { // the answer to DoOpen is on its way
+		t.acknowledge(now, c)
+	}
+	c.state = usedState
+	t.flows[c.flow()] = c
+	t.tell(now, c, Use, "")
+	t.askClose(c)
+	if c.closing != "" {
+		t.doKill(c)
+	}
+	return t.effects
+}
+
+// Established says that a data connection was answered, and is not taken down
+// any more.
+func (t *Tracker) Established(src, dst netip.AddrPort) {
+	if c := t.flows[flowKey{src, dst}]; c != nil {
+		c.state, c.closing = established, ""
+		if c.session != nil {
+			c.session.release(c)
+			c.session = nil
+		}
+	}
+}
+
+// Ended says that a data connection is over; bytes are by direction, if
+// counted.
+func (t *Tracker) Ended(now time.Time, src, dst netip.AddrPort, counted bool, orig, reply uint64) []Effect {
+	t.effects = t.effects[:0]
+	c := t.flows[flowKey{src, dst}]
+	if c == nil {
+		return nil
+	}
+	c.record.Counted = counted
+	c.record.BytesToServer, c.record.BytesToClient = orig, reply
+	if c.record.Mode == Active { // the server opened it
+		c.record.BytesToServer, c.record.BytesToClient = reply, orig
+	}
+	t.finish(now, c, Finished)
+	return t.effects
+}
+
+// Arrived says that a SYN was let through a pinhole.
+func (t *Tracker) Arrived(now time.Time, id string) {
+	if c := t.channels[id]; c != nil && c.arrived.IsZero() {
+		c.arrived = now
+	}
+}
+
+// Closed is the kernel's answer to DoClose: the pinhole is gone. arrived says
+// that a SYN was let through before.
+func (t *Tracker) Closed(now time.Time, id string, arrived bool) []Effect {
+	t.effects = t.effects[:0]
+	c := t.channels[id]
+	if c == nil || c.state >= usedState || c.closing == "" {
+		return nil
+	}
+	if arrived && c.closing != Blocked {
+		// Its connection is about to show, or never will.
+		c.arrived = now
+		return nil
+	}
+	t.finish(now, c, c.closing)
+	return t.effects
+}
+
+// Killed says that the data connection was deleted before it was established.
+func (t *Tracker) Killed(now time.Time, src, dst netip.AddrPort) []Effect {
+	t.effects = t.effects[:0]
+	c := t.flows[flowKey{src, dst}]
+	if c == nil || c.closing == "" {
+		return nil
+	}
+	t.finish(now, c, c.closing)
+	return t.effects
+}
+
+// CloseByOperator shuts one pinhole; false if there is none of this id that
+// is still open.
+func (t *Tracker) CloseByOperator(now time.Time, id string) ([]Effect, bool) {
+	t.effects = t.effects[:0]
+	c := t.channels[id]
+	if c == nil || c.state == established || c.closing != "" {
+		return nil, false
+	}
+	t.shut(now, c, ClosedByOperator)
+	return t.effects, true
+}
+
+// shut ends a channel that is not established: the pinhole goes, and so does
+// a connection that nobody has answered.
+func (t *Tracker) shut(now time.Time, c *channel, why Reason) {
+	if c.state == established || c.closing != "" {
+		return
+	}
+	c.closing = why
+	if c.session != nil {
+		c.session.release(c)
+		c.session = nil
+	}
+	if c.state == usedState {
+		t.doKill(c)
+		return
+	}
+	c.asked = false
+	t.askClose(c)
+}
+
+func (t *Tracker) askClose(c *channel) {
+	if c.asked {
+		return
+	}
+	c.asked = true
+	r := c.record
+	r.Pinhole = c.hole
+	t.do(DoClose, r)
+}
+
+func (t *Tracker) doKill(c *channel) {
+	r := c.record
+	r.Pinhole = c.hole
+	t.do(DoKill, r)
+}
+
+// finish records the end of a channel and forgets it.
+func (t *Tracker) finish(now time.Time, c *channel, why Reason) {
+	t.tell(now, c, Close, why)
+	t.forget(c)
+}
+
+func (t *Tracker) tell(now time.Time, c *channel, what Action, why Reason) {
+	r := c.record
+	r.Time, r.Action, r.Reason, r.Pinhole = now, what, why, c.hole
+	if what == Close {
+		since := c.opened
+		if !c.used.IsZero() {
+			since = c.used
+		}
+		r.Duration = now.Sub(since)
+	}
+	t.do(DoRecord, r)
+}
+
+func (t *Tracker) forget(c *channel) {
+	t.quota.give(c.record.Client.Addr(), 0, 1)
+	delete(t.channels, c.hole.ID)
+	if t.holes[c.key()] == c {
+		delete(t.holes, c.key())
+	}
+	if c.hole.SrcPort != 0 && t.flows[c.flow()] == c {
+		delete(t.flows, c.flow())
+	}
+	if c.session != nil {
+		c.session.release(c)
+	}
+}
+
+// oldestFirst lists the channels in the order in which they were agreed on.
+func (t *Tracker) oldestFirst() []*channel {
+	t.order = t.order[:0]
+	for _, c := range t.channels {
+		t.order = append(t.order, c)
+	}
+	slices.SortFunc(t.order, func(a, b *channel) int {
+		return cmp.Or(a.opened.Compare(b.opened), cmp.Compare(a.hole.ID, b.hole.ID))
+	})
+	return t.order
+}
+
+// tickChannels lets go what has had its time.
+func (t *Tracker) tickChannels(now time.Time) {
+	for _, c := range t.oldestFirst() {
+		switch {
+		case c.state == established || c.state == opening:
+		case !c.arrived.IsZero() && c.state == open && now.Sub(c.arrived) >= arrivalGrace:
+			if c.closing == "" {
+				t.shut(now, c, Blocked)
+			} else {
+				t.finish(now, c, Blocked)
+			}
+		case c.closing == "" && !now.Before(c.deadline):
+			t.shut(now, c, Expired)
+		}
+	}
+}

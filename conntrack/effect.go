@@ -1,0 +1,29 @@
+package conntrack
+
+// Do says what the gateway is to do.
+type Do uint8
+
+// What the tracker asks for, in the order in which it is to be done.
+const (
+	// DoOpen: put Record.Pinhole into the kernel before the packet in hand is
+	// released, and answer with Tracker.Opened.
+	DoOpen Do = iota + 1
+	// DoClose: take the pinhole Record.Pinhole.ID out of the kernel.
+	DoClose
+	// DoKill: delete the connection Record.Pinhole (its SrcPort is known) from
+	// conntrack, if it is not established.
+	DoKill
+	// DoRecord: write Record to the audit trail.
+	DoRecord
+)
+
+// Effect is one thing to be done.
+type Effect struct {
+	Do     Do
+	Record Record
+}
+
+// do appends an effect to those that the call in hand returns.
+func (t *Tracker) do(what Do, r Record) {
+	t.effects = append(t.effects, Effect{what, r})
+}

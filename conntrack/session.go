@@ -1,0 +1,206 @@
+package conntrack
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	"ftpinhole/parser"
+)
+
+// sessionKey names a control connection, client first.
+type sessionKey struct{ client, server netip.AddrPort }
+
+// session is one control connection.
+type session struct {
+	client, server netip.AddrPort
+	flowID         uint64
+	isn            uint32 // the client's; 0 if the session was joined
+	local          bool   // the client is the gateway itself
+	terms          Terms
+	started, last  time.Time
+
+	up, down direction // client to server, server to client
+	replies  parser.ReplyReader
+
+	agreement
+
+	// channels that are agreed on and not established.
+	channels []*channel
+	current  *channel // the latest, for the transfer that uses it
+	holes    int      // pinhole ids given out
+
+	opened, denied int
+	encrypted      bool
+}
+
+// direction is one half of the connection.
+type direction struct {
+	stream
+	lines   parser.LineReader
+	blind   bool // TLS is spoken
+	records records
+	bytes   uint64
+}
+
+// step says whether commands and replies can be told to belong together.
+type step uint8
+
+const (
+	inStep      step = iota
+	needCommand      // bytes were missed: a command sent in a quiet moment is awaited
+	needReply        // and now its reply
+)
+
+func (s *session) holeID() string {
+	s.holes++
+	return strconv.FormatUint(s.flowID, 16) + "-" + strconv.Itoa(s.holes)
+}
+
+// record is what all records of the session say alike.
+func (s *session) record() Record {
+	return Record{FlowID: s.flowID, Client: s.client, Server: s.server, User: s.user}
+}
+
+// release forgets a channel that has ended or can stand alone.
+func (s *session) release(c *channel) {
+	for i, have := range s.channels {
+		if have == c {
+			s.channels = append(s.channels[:i], s.channels[i+1:]...)
+			return
+		}
+	}
+}
+
+// shutAll ends the session's channels that are not established.
+func (t *Tracker) shutAll(now time.Time, s *session, why Reason) {
+	for len(s.channels) > 0 {
+		c := s.channels[0]
+		t.shut(now, c, why)
+		s.release(c)
+	}
+}
+
+// deny records that a negotiation was refused.
+func (t *Tracker) deny(now time.Time, s *session, r Record, why Reason) {
+	r.Reason = why
+	t.refuse(now, s, r)
+}
+
+func (t *Tracker) refuse(now time.Time, s *session, r Record) {
+	if s != nil {
+		s.denied++
+		s.current = nil // a transfer that follows is not the former channel's
+	}
+	r.Time, r.Action = now, Deny
+	if t.refusals.add(now, &r) {
+		t.do(DoRecord, r)
+	}
+}
+
+// segment takes one packet of the session.
+func (t *Tracker) segment(now time.Time, s *session, toServer bool, p *Packet) {
+	s.last = now
+	d, peer := &s.down, &s.up
+	if toServer {
+		d, peer = &s.up, &s.down
+	}
+	if !d.known {
+		d.start(p.Seq)
+	}
+	if p.Flags&ACK != 0 {
+		if !peer.known {
+			peer.start(p.Ack)
+		}
+		peer.ack(p.Ack)
+		// An acknowledgement may overtake what it acknowledges in a capture;
+		// data sent after it may not.
+		if peer.missed() && (len(p.Payload) > 0 || len(peer.held) > 0) {
+			t.gap(now, s, peer, peer.acked)
+		}
+	}
+	if len(p.Payload) > 0 {
+		t.payload(now, s, d, p)
+	}
+	if p.Flags&FIN != 0 && !d.fin {
+		d.fin, d.finSeq = true, p.Seq+uint32(len(p.Payload))
+	}
+	switch {
+	case p.Flags&RST != 0 && p.Seq == d.next:
+		// Any other RST in the window is answered by a challenge (RFC 5961
+		// 3.2); if it counts nevertheless, conntrack will say so.
+		t.end(now, s, Reset)
+	case d.closed() && peer.closed():
+		t.end(now, s, Finish)
+	}
+}
+
+func (t *Tracker) payload(now time.Time, s *session, d *direction, p *Packet) {
+	data, overflow := d.push(p.Seq, p.Payload)
+	if overflow {
+		t.gap(now, s, d, p.Seq)
+		data, _ = d.push(p.Seq, p.Payload)
+	}
+	if data != nil {
+		t.read(now, s, d, data)
+		t.readHeld(now, s, d)
+	} else if len(d.held) > 0 && d.missed() {
+		t.gap(now, s, d, d.acked)
+	}
+}
+
+func (t *Tracker) readHeld(now time.Time, s *session, d *direction) {
+	for data := d.pop(); data != nil; data = d.pop() {
+		t.read(now, s, d, data)
+	}
+}
+
+// gap gives up the bytes of one direction before seq: they passed unseen.
+// What was outstanding is forgotten, and nothing opens until both directions
+// are in step again (law 3).
+func (t *Tracker) gap(now time.Time, s *session, d *direction, seq uint32) {
+	d.skip(seq)
+	d.lines.Resync()
+	d.records.lost = true
+	s.replies.Reset()
+	s.loseStep()
+	t.readHeld(now, s, d)
+}
+
+// read takes bytes of one direction in order.
+func (t *Tracker) read(now time.Time, s *session, d *direction, b []byte) {
+	d.bytes += uint64(len(b))
+	for len(b) > 0 {
+		if d.blind {
+			if b = d.records.skip(b); b == nil {
+				return
+			}
+			d.blind = false
+			d.lines.Reset()
+			if d == &s.up {
+				s.rejoin()
+			}
+		}
+		line, rest, ok := d.lines.Next(b)
+		if !ok {
+			return
+		}
+		b = rest
+		if d == &s.up {
+			t.clientLine(now, s, line)
+		} else {
+			t.serverLine(now, s, line)
+		}
+	}
+}
+
+// goBlind follows AUTH's 234: what comes now is TLS.
+func (t *Tracker) goBlind(now time.Time, s *session) {
+	t.shutAll(now, s, Encrypted)
+	s.encrypted = true
+	for _, d := range []*direction{&s.up, &s.down} {
+		d.blind, d.records = true, records{}
+	}
+	s.outstanding = s.outstanding[:0]
+	s.replies.Reset()
+}

@@ -1,0 +1,70 @@
+package conntrack
+
+import (
+	"net/netip"
+	"time"
+)
+
+// SessionState is a control session as it stands, for whoever looks.
+type SessionState struct {
+	FlowID         uint64
+	Client, Server netip.AddrPort
+	User           string
+	LoggedIn       bool
+	FTP            bool // false: nothing will ever open
+	InStep         bool
+	Encrypted      bool
+	Started, Last  time.Time
+	Opened, Denied int
+}
+
+// PinholeState is a pinhole, or the data connection that used it, as it stands.
+type PinholeState struct {
+	Record  Record // as in the audit trail's open
+	State   string // opening, open, used or established
+	Expires time.Time
+}
+
+// Counts is how much a tracker holds.
+type Counts struct{ Sessions, HalfOpen, Pinholes, Data int }
+
+// Counts counts the sessions, the pinholes that wait and the data connections.
+func (t *Tracker) Counts() Counts {
+	c := Counts{Sessions: len(t.sessions), HalfOpen: len(t.halfOpen.byKey)}
+	for _, ch := range t.channels {
+		if ch.state >= usedState {
+			c.Data++
+		} else {
+			c.Pinholes++
+		}
+	}
+	return c
+}
+
+// Sessions lists the control sessions in no order.
+func (t *Tracker) Sessions() []SessionState {
+	list := make([]SessionState, 0, len(t.sessions))
+	for _, s := range t.sessions {
+		list = append(list, SessionState{
+			FlowID: s.flowID, Client: s.client, Server: s.server, User: s.user,
+			LoggedIn: s.loggedIn, FTP: !s.notFTP, InStep: s.step == inStep, Encrypted: s.encrypted,
+			Started: s.started, Last: s.last, Opened: s.opened, Denied: s.denied,
+		})
+	}
+	return list
+}
+
+// Pinholes lists the pinholes and data connections, oldest first.
+func (t *Tracker) Pinholes() []PinholeState {
+	list := make([]PinholeState, 0, len(t.channels))
+	for _, c := range t.oldestFirst() {
+		r := c.record
+		r.Time, r.Action, r.Pinhole = c.opened, Open, c.hole
+		list = append(list, PinholeState{r, c.state.String(), c.deadline.Add(earlyExpiry)})
+	}
+	return list
+}
+
+func (s channelState) String() string {
+	return [...]string{"opening", "open", "used", "established"}[s]
+}

@@ -1,0 +1,223 @@
+package conntrack
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"ftpinhole/parser"
+)
+
+// Config is what a Tracker is made with.
+type Config struct {
+	Ports   []uint16      // control ports
+	Timeout time.Duration // how long a pinhole waits for its connection, at least 1 s
+	Limits  Limits
+	// Seed makes flow ids differ between daemons and shards.
+	Seed uint64
+	// Observe: decide and record; the gateway opens nothing.
+	Observe bool
+	// JoinUnseen follows sessions whose handshake was not seen from their first
+	// packet on: for captures. Live, conntrack says which to Join.
+	JoinUnseen bool
+}
+
+// Tracker follows the control sessions of one shard. It is not safe for
+// concurrent use. The effects that a method returns are valid until the next
+// call.
+type Tracker struct {
+	ports      []uint16
+	timeout    time.Duration
+	limits     Limits
+	observe    bool
+	joinUnseen bool
+	policy     Policy
+	quota      *Quota
+	ids        ids
+
+	sessions map[sessionKey]*session
+	halfOpen handshakes
+	ended    graves // of captures only
+	channels map[string]*channel
+	holes    map[holeKey]*channel
+	flows    map[flowKey]*channel
+	refusals refusals
+
+	effects []Effect
+	order   []*channel
+}
+
+// New returns a tracker without sessions. Trackers that share a quota share
+// its limits.
+func New(cfg Config, policy Policy, quota *Quota) *Tracker {
+	return &Tracker{
+		ports: slices.Clone(cfg.Ports), timeout: cfg.Timeout, limits: cfg.Limits,
+		observe: cfg.Observe, joinUnseen: cfg.JoinUnseen,
+		policy: policy, quota: quota, ids: ids(cfg.Seed),
+		sessions: make(map[sessionKey]*session),
+		halfOpen: newHandshakes(cfg.Limits.HalfOpen),
+		channels: make(map[string]*channel),
+		holes:    make(map[holeKey]*channel),
+		flows:    make(map[flowKey]*channel),
+		refusals: newRefusals(),
+	}
+}
+
+// Packet takes one packet of a control connection. Packets of connections
+// that are not followed have no effect.
+func (t *Tracker) Packet(now time.Time, p *Packet) []Effect {
+	t.effects = t.effects[:0]
+	if p.Flags&SYN != 0 {
+		t.handshake(p)
+		return t.effects
+	}
+	s, toServer := t.find(p)
+	if h, up := t.halfOpen.find(p); h != nil {
+		if begun := t.complete(now, h, up, p, s); begun != nil {
+			s, toServer = begun, up
+		}
+	}
+	if s == nil {
+		if s, toServer = t.joinFirst(now, p); s == nil {
+			return t.effects
+		}
+	}
+	t.segment(now, s, toServer, p)
+	return t.effects
+}
+
+// find looks the packet's session up.
+func (t *Tracker) find(p *Packet) (s *session, toServer bool) {
+	if s = t.sessions[sessionKey{p.Src, p.Dst}]; s != nil {
+		return s, true
+	}
+	return t.sessions[sessionKey{p.Dst, p.Src}], false
+}
+
+// joinFirst follows a session of a capture from its first data on.
+func (t *Tracker) joinFirst(now time.Time, p *Packet) (s *session, toServer bool) {
+	if !t.joinUnseen || len(p.Payload) == 0 {
+		return nil, false
+	}
+	switch {
+	case slices.Contains(t.ports, p.Dst.Port()):
+		toServer = true
+		s = t.join(now, p.Src, p.Dst)
+	case slices.Contains(t.ports, p.Src.Port()):
+		s = t.join(now, p.Dst, p.Src)
+	}
+	return s, toServer
+}
+
+// Join follows a control connection that is there already (law 6): it counts
+// as logged in, but opens nothing until a client line was an FTP command.
+func (t *Tracker) Join(now time.Time, client, server netip.AddrPort) []Effect {
+	t.effects = t.effects[:0]
+	t.join(now, client, server)
+	return t.effects
+}
+
+func (t *Tracker) join(now time.Time, client, server netip.AddrPort) *session {
+	key := sessionKey{client, server}
+	if t.sessions[key] != nil || t.ended.has(key) {
+		return nil
+	}
+	s := t.begin(now, client, server)
+	if s != nil {
+		s.rejoin()
+	}
+	return s
+}
+
+// begin makes a session, unless a limit forbids it.
+func (t *Tracker) begin(now time.Time, client, server netip.AddrPort) *session {
+	s := &session{
+		client: client, server: server, flowID: t.ids.next(),
+		terms:   t.policy.Terms(client.Addr(), server.Addr()),
+		started: now, last: now,
+	}
+	s.up.lines = *parser.NewLineReader(t.limits.LineBytes)
+	s.down.lines = *parser.NewLineReader(t.limits.LineBytes)
+	if why := t.quota.take(client.Addr(), 1, 0); why != "" {
+		t.deny(now, nil, s.record(), why)
+		return nil
+	}
+	t.sessions[sessionKey{client, server}] = s
+	r := s.record()
+	r.Time, r.Action = now, Start
+	t.do(DoRecord, r)
+	return s
+}
+
+// Gone says that conntrack no longer holds a control connection, or that it
+// is closed there.
+func (t *Tracker) Gone(now time.Time, client, server netip.AddrPort, why Reason) []Effect {
+	t.effects = t.effects[:0]
+	if s := t.sessions[sessionKey{client, server}]; s != nil {
+		t.end(now, s, why)
+	}
+	return t.effects
+}
+
+func (t *Tracker) end(now time.Time, s *session, why Reason) {
+	holes := SessionEnd
+	if why == Stopped || why == EndOfCapture {
+		holes = why
+	}
+	t.shutAll(now, s, holes)
+	key := sessionKey{s.client, s.server}
+	delete(t.sessions, key)
+	t.quota.give(s.client.Addr(), 1, 0)
+	if t.joinUnseen {
+		t.ended.add(key)
+	}
+	r := s.record()
+	r.Time, r.Action, r.Reason = now, End, why
+	r.Counted, r.BytesToServer, r.BytesToClient = true, s.up.bytes, s.down.bytes
+	r.Duration = now.Sub(s.started)
+	r.Pinholes, r.Denied = s.opened, s.denied
+	r.Encrypted, r.Conflicts = s.encrypted, s.up.conflicts+s.down.conflicts
+	t.do(DoRecord, r)
+}
+
+// Tick lets time pass: what has had its time goes. It is to be called a few
+// times a second.
+func (t *Tracker) Tick(now time.Time) []Effect {
+	t.effects = t.effects[:0]
+	t.tickChannels(now)
+	t.flushRefusals(now, false)
+	return t.effects
+}
+
+// Stop ends all sessions and shuts all pinholes; why is Stopped or
+// EndOfCapture. The kernel is not asked any more: whoever stops takes
+// everything out of it.
+func (t *Tracker) Stop(now time.Time, why Reason) []Effect {
+	t.effects = t.effects[:0]
+	for _, c := range slices.Clone(t.oldestFirst()) {
+		if c.state == opening {
+			t.forget(c) // it was never acknowledged, and so never recorded
+			continue
+		}
+		if c.closing != "" {
+			t.finish(now, c, c.closing)
+			continue
+		}
+		t.finish(now, c, why)
+	}
+	all := make([]*session, 0, len(t.sessions))
+	for _, s := range t.sessions {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *session) int {
+		if a.started.Equal(b.started) {
+			return a.client.Compare(b.client)
+		}
+		return a.started.Compare(b.started)
+	})
+	for _, s := range all {
+		t.end(now, s, why)
+	}
+	t.flushRefusals(now, true)
+	return t.effects
+}
