@@ -94,13 +94,16 @@ func triple(b []byte) int {
 	return n + 1
 }
 
-// AppendExtended writes the argument of EPRT. The delimiter is usually '|';
-// ParseExtended has the others. A zone is left out. Nothing is appended for
-// an address that is not valid.
+// AppendExtended writes the argument of EPRT, with the given delimiter if it
+// cannot be mistaken for a part of an address, and else with '|'. A zone is
+// left out. Nothing is appended for an address that is not valid.
 func AppendExtended(dst []byte, delim byte, ap netip.AddrPort) []byte {
 	addr := ap.Addr().Unmap().WithZone("")
 	if !addr.IsValid() {
 		return dst
+	}
+	if c := upper(delim); !delimiter(c) || c == '.' || c == ':' || 'A' <= c && c <= 'F' {
+		delim = '|'
 	}
 	proto := byte('2')
 	if addr.Is4() {
@@ -112,8 +115,12 @@ func AppendExtended(dst []byte, delim byte, ap netip.AddrPort) []byte {
 }
 
 // AppendExtendedPassive writes the part of a 229 reply that Endpoint encloses,
-// |||6446|. The parentheses are the text's.
+// |||6446|, with the given delimiter, or '|' if it is none. The parentheses
+// are the text's.
 func AppendExtendedPassive(dst []byte, delim byte, port uint16) []byte {
+	if !delimiter(delim) {
+		delim = '|'
+	}
 	dst = append(dst, delim, delim, delim)
 	return append(strconv.AppendUint(dst, uint64(port), 10), delim)
 }

@@ -134,10 +134,11 @@ func glued(text []byte, t tuple) bool {
 		}
 	}
 	after := text[t.end:]
-	if len(after) == 0 {
-		return false
+	n := 0
+	for n < len(after) && sign(after[n]) {
+		n++
 	}
-	return word(after[0]) || len(after) > 1 && sign(after[0]) && digit(after[1])
+	return n < len(after) && (n == 0 && word(after[0]) || n > 0 && digit(after[n]))
 }
 
 func word(c byte) bool {
