@@ -17,11 +17,11 @@ func (i *ids) next() uint64 {
 	}
 }
 
-// maxGraves is how many ended sessions of a capture are remembered.
+// maxGraves is how many ended sessions are remembered.
 const maxGraves = 4096
 
-// graves remembers the sessions of a capture that have ended, lest a late
-// retransmit be taken for a session to join.
+// graves remembers the sessions that ended last, lest a late retransmit be
+// taken for a session to join.
 type graves struct {
 	have  map[sessionKey]struct{}
 	queue []sessionKey

@@ -17,27 +17,30 @@ type Config struct {
 	Seed uint64
 	// Observe: decide and record; the gateway opens nothing.
 	Observe bool
-	// JoinUnseen follows sessions whose handshake was not seen from their first
-	// packet on: for captures. Live, conntrack says which to Join.
-	JoinUnseen bool
+	// Join is asked when data comes on a connection whose handshake was not
+	// seen: whether to follow it from there on (law 6). It counts as logged in
+	// then, but opens nothing until a client line was an FTP command. In a
+	// capture that is right for all, live for those that conntrack held when
+	// the daemon started.
+	Join func(client, server netip.AddrPort) bool
 }
 
 // Tracker follows the control sessions of one shard. It is not safe for
 // concurrent use. The effects that a method returns are valid until the next
 // call.
 type Tracker struct {
-	ports      []uint16
-	timeout    time.Duration
-	limits     Limits
-	observe    bool
-	joinUnseen bool
-	policy     Policy
-	quota      *Quota
-	ids        ids
+	ports   []uint16
+	timeout time.Duration
+	limits  Limits
+	observe bool
+	joins   func(client, server netip.AddrPort) bool
+	policy  Policy
+	quota   *Quota
+	ids     ids
 
 	sessions map[sessionKey]*session
 	halfOpen handshakes
-	ended    graves // of captures only
+	ended    graves
 	channels map[string]*channel
 	holes    map[holeKey]*channel
 	flows    map[flowKey]*channel
@@ -52,7 +55,7 @@ type Tracker struct {
 func New(cfg Config, policy Policy, quota *Quota) *Tracker {
 	return &Tracker{
 		ports: slices.Clone(cfg.Ports), timeout: cfg.Timeout, limits: cfg.Limits,
-		observe: cfg.Observe, joinUnseen: cfg.JoinUnseen,
+		observe: cfg.Observe, joins: cfg.Join,
 		policy: policy, quota: quota, ids: ids(cfg.Seed),
 		sessions: make(map[sessionKey]*session),
 		halfOpen: newHandshakes(cfg.Limits.HalfOpen),
@@ -78,7 +81,7 @@ func (t *Tracker) Packet(now time.Time, p *Packet) []Effect {
 		}
 	}
 	if s == nil {
-		if s, toServer = t.joinFirst(now, p); s == nil {
+		if s, toServer = t.join(now, p); s == nil {
 			return t.effects
 		}
 	}
@@ -94,39 +97,27 @@ func (t *Tracker) find(p *Packet) (s *session, toServer bool) {
 	return t.sessions[sessionKey{p.Dst, p.Src}], false
 }
 
-// joinFirst follows a session of a capture from its first data on.
-func (t *Tracker) joinFirst(now time.Time, p *Packet) (s *session, toServer bool) {
-	if !t.joinUnseen || len(p.Payload) == 0 {
+// join follows a session from its first data on, if it may.
+func (t *Tracker) join(now time.Time, p *Packet) (s *session, toServer bool) {
+	if len(p.Payload) == 0 {
 		return nil, false
 	}
-	switch {
-	case slices.Contains(t.ports, p.Dst.Port()):
-		toServer = true
-		s = t.join(now, p.Src, p.Dst)
-	case slices.Contains(t.ports, p.Src.Port()):
-		s = t.join(now, p.Dst, p.Src)
+	key := sessionKey{p.Src, p.Dst}
+	toServer = slices.Contains(t.ports, p.Dst.Port())
+	if !toServer {
+		if !slices.Contains(t.ports, p.Src.Port()) {
+			return nil, false
+		}
+		key = sessionKey{p.Dst, p.Src}
+	}
+	if t.ended.has(key) || !t.joins(key.client, key.server) {
+		return nil, false
+	}
+	if s = t.begin(now, key.client, key.server); s != nil {
+		s.rejoin()
+		s.local = toServer && p.Hook == HookOutput || !toServer && p.Hook == HookInput
 	}
 	return s, toServer
-}
-
-// Join follows a control connection that is there already (law 6): it counts
-// as logged in, but opens nothing until a client line was an FTP command.
-func (t *Tracker) Join(now time.Time, client, server netip.AddrPort) []Effect {
-	t.effects = t.effects[:0]
-	t.join(now, client, server)
-	return t.effects
-}
-
-func (t *Tracker) join(now time.Time, client, server netip.AddrPort) *session {
-	key := sessionKey{client, server}
-	if t.sessions[key] != nil || t.ended.has(key) {
-		return nil
-	}
-	s := t.begin(now, client, server)
-	if s != nil {
-		s.rejoin()
-	}
-	return s
 }
 
 // begin makes a session, unless a limit forbids it.
@@ -168,9 +159,7 @@ func (t *Tracker) end(now time.Time, s *session, why Reason) {
 	key := sessionKey{s.client, s.server}
 	delete(t.sessions, key)
 	t.quota.give(s.client.Addr(), 1, 0)
-	if t.joinUnseen {
-		t.ended.add(key)
-	}
+	t.ended.add(key)
 	r := s.record()
 	r.Time, r.Action, r.Reason = now, End, why
 	r.Counted, r.BytesToServer, r.BytesToClient = true, s.up.bytes, s.down.bytes
