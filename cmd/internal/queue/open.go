@@ -63,15 +63,20 @@ func Open(cfg Config) (*Queue, error) {
 	if nf.Con, err = connect(nf.Con, cfg); err != nil {
 		return nil, fmt.Errorf("queue %d: %w", cfg.Num, err)
 	}
-	q := &Queue{
-		num: cfg.Num, nf: nf, log: cfg.Log,
-		running: make(chan struct{}), stopped: make(chan struct{}), closing: make(chan struct{}),
-	}
+	q := newQueue(cfg)
+	q.nf, q.verdict = nf, q
 	if err := q.bind(); err != nil {
 		nf.Close() // or it stays bound without a reader
 		return nil, err
 	}
 	return q, nil
+}
+
+func newQueue(cfg Config) *Queue {
+	return &Queue{
+		num: cfg.Num, log: cfg.Log,
+		running: make(chan struct{}), stopped: make(chan struct{}), closing: make(chan struct{}),
+	}
 }
 
 // connect replaces go-nfqueue's connection by one that reads into buffers

@@ -29,6 +29,7 @@ type Config struct {
 type Queue struct {
 	num      uint16
 	nf       *nfqueue.Nfqueue
+	verdict  acceptor // the Queue itself, except in tests without a kernel
 	log      *slog.Logger
 	counters counters
 
@@ -78,7 +79,7 @@ func (q *Queue) receive(a nfqueue.Attribute) int {
 	}
 	q.counters.received.Add(1)
 	q.lastID.Store(*a.PacketID)
-	p := &Packet{ID: *a.PacketID, verdict: q}
+	p := &Packet{ID: *a.PacketID, verdict: q.verdict}
 	if a.Hook != nil {
 		p.Hook = *a.Hook
 	}
@@ -149,22 +150,26 @@ func (q *Queue) fail(err error) int {
 // accept sends one verdict. The kernel's answer, if it has a complaint,
 // arrives at fail.
 func (q *Queue) accept(id uint32) {
-	select {
-	case <-q.closing: // Close has accepted it
-		return
-	default:
-	}
 	// A message that could not be sent did not reach the kernel: a second try
 	// is not a second verdict.
 	var err error
 	for range 3 {
+		select {
+		case <-q.closing: // Close accepts it
+			return
+		default:
+		}
 		if err = q.nf.SetVerdict(id, nfqueue.NfAccept); err == nil {
 			q.counters.accepted.Add(1)
 			return
 		}
 	}
-	q.counters.errors.Add(1)
-	q.log.Warn("verdict was not sent", "queue", q.num, "error", err)
+	select {
+	case <-q.closing:
+	default:
+		q.counters.errors.Add(1)
+		q.log.Warn("verdict was not sent", "queue", q.num, "error", err)
+	}
 }
 
 // Close lets the packets that wait go on, and unbinds the queue. It returns
