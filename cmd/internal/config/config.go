@@ -1,0 +1,102 @@
+package config
+
+import (
+	"runtime"
+	"time"
+
+	"ftpinhole/rules"
+)
+
+// DefaultPath is the file that is read when none is named. It may be missing.
+const DefaultPath = "/etc/ftpinhole/ftpinhole.toml"
+
+// Config is all that the daemon can be told. The keys are the names of run's
+// flags with underscores; what has no flag is in tables.
+type Config struct {
+	Ports          []uint16 `toml:"ports"` // control ports of servers
+	Hooks          []string `toml:"hooks"` // "forward", "input", "output"
+	QueueNum       uint16   `toml:"queue_num"`
+	Queues         int      `toml:"queues"`  // 0: see QueueCount
+	Backend        string   `toml:"backend"` // "auto" or "nft"
+	Mark           uint32   `toml:"mark"`    // one bit of the conntrack mark
+	Socket         string   `toml:"socket"`
+	StateDir       string   `toml:"state_dir"`
+	AuditLog       string   `toml:"audit_log"`
+	PinholeTimeout Duration `toml:"pinhole_timeout"`
+	LogFormat      string   `toml:"log_format"` // "text" or "json"
+	LogLevel       string   `toml:"log_level"`  // "debug", "info", "warn" or "error"
+	Observe        bool     `toml:"observe"`
+	LocalActive    bool     `toml:"local_active"`
+
+	Policy rules.Config `toml:"policy"`
+	Limits Limits       `toml:"limits"`
+}
+
+// Limits bound what the daemon holds in memory (law 8).
+type Limits struct {
+	LineBytes           int `toml:"line_bytes"`           // bytes of a control line that are read
+	CommandsOutstanding int `toml:"commands_outstanding"` // unanswered commands, a session
+	PinholesPerClient   int `toml:"pinholes_per_client"`
+	Pinholes            int `toml:"pinholes"`
+	Sessions            int `toml:"sessions"`
+	SessionsPerClient   int `toml:"sessions_per_client"`
+	HalfOpen            int `toml:"half_open"` // sessions whose handshake is not completed
+}
+
+// Duration is a time.Duration that the file writes as text, like "30s".
+type Duration struct{ time.Duration }
+
+// UnmarshalText reads the form of time.ParseDuration. What has another form
+// becomes 0, which Validate refuses: for an error from here, go-toml does not
+// always know the line.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		v = 0
+	}
+	d.Duration = v
+	return nil
+}
+
+// Default is the configuration without any file.
+func Default() Config {
+	return Config{
+		Ports:          []uint16{21},
+		Hooks:          []string{"forward"},
+		QueueNum:       2100,
+		Backend:        "auto",
+		Mark:           0x10000000,
+		Socket:         "/run/ftpinhole/control.sock",
+		StateDir:       "/var/lib/ftpinhole",
+		AuditLog:       "/var/log/ftpinhole/audit.json",
+		PinholeTimeout: Duration{30 * time.Second},
+		LogFormat:      "text",
+		LogLevel:       "info",
+		Limits: Limits{
+			LineBytes:           4096,
+			CommandsOutstanding: 32,
+			PinholesPerClient:   64,
+			Pinholes:            4096,
+			Sessions:            65536,
+			SessionsPerClient:   1024,
+			HalfOpen:            1024,
+		},
+	}
+}
+
+// QueueCount is how many queues are used: one for each CPU, up to four, unless
+// the configuration has a number.
+func (c *Config) QueueCount() int {
+	if c.Queues == 0 {
+		return min(runtime.NumCPU(), 4)
+	}
+	return c.Queues
+}
+
+// NewPolicy puts the policy in force, with what it needs of the other keys.
+func (c *Config) NewPolicy() (*rules.Policy, error) {
+	p := c.Policy
+	p.ControlPorts = c.Ports
+	p.LocalActive = c.LocalActive
+	return rules.NewPolicy(p)
+}

@@ -1,0 +1,138 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	maxPorts  = 64
+	maxQueues = 64
+	// reservedMark are the bits kept for control sessions.
+	reservedMark = 0x60000000
+	minTimeout   = time.Second
+	maxTimeout   = 300 * time.Second
+)
+
+// keyError is a value that will not do. The text begins with what is wrong and
+// ends with what to do.
+type keyError struct{ key, text string }
+
+func (e keyError) Error() string { return e.key + ": " + e.text }
+
+// Validate checks the values, also those that flags have set since Load. The
+// error joins one for each that will not do, beginning with its key.
+func (c *Config) Validate() error {
+	var errs []error
+	for _, e := range c.problems() {
+		errs = append(errs, e)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) problems() []keyError {
+	var out []keyError
+	bad := func(key, format string, args ...any) {
+		out = append(out, keyError{key, fmt.Sprintf(format, args...)})
+	}
+	c.checkPorts(bad)
+	c.checkHooks(bad)
+	if c.Queues < 0 || c.Queues > maxQueues {
+		bad("queues", "%d is out of range; write 1 to %d, or 0 for one a CPU", c.Queues, maxQueues)
+	} else if last := int(c.QueueNum) + c.QueueCount() - 1; last > 65535 {
+		bad("queue_num", "%d and the %d queues from there end at %d; write at most %d", c.QueueNum, c.QueueCount(), last, 65536-c.QueueCount())
+	}
+	switch {
+	case c.Backend == "expect":
+		bad("backend", `"expect" is not in this version; write "auto" or "nft"`)
+	case c.Backend != "auto" && c.Backend != "nft":
+		bad("backend", `%q is none; write "auto" or "nft"`, c.Backend)
+	}
+	if bits.OnesCount32(c.Mark) != 1 || c.Mark&reservedMark != 0 {
+		bad("mark", "%#x is not one bit outside of %#x, which is reserved; write one bit, like 0x10000000", c.Mark, reservedMark)
+	}
+	for _, p := range []struct{ key, path string }{{"socket", c.Socket}, {"state_dir", c.StateDir}, {"audit_log", c.AuditLog}} {
+		if !filepath.IsAbs(p.path) || strings.ContainsRune(p.path, 0) {
+			bad(p.key, "%q is not an absolute path; write it from the root on", p.path)
+		}
+	}
+	switch t := c.PinholeTimeout.Duration; {
+	case t == 0:
+		bad("pinhole_timeout", `this is no time; write "1s" to "300s", in quotes and with the unit`)
+	case t < minTimeout || t > maxTimeout:
+		bad("pinhole_timeout", `%v is out of range; write "1s" to "300s"`, t)
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		bad("log_format", `%q is none; write "text" or "json"`, c.LogFormat)
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
+		bad("log_level", `%q is none; write "debug", "info", "warn" or "error"`, c.LogLevel)
+	}
+	c.Limits.check(bad)
+	c.checkPolicy(bad)
+	return out
+}
+
+func (c *Config) checkPorts(bad func(key, format string, args ...any)) {
+	if len(c.Ports) == 0 || len(c.Ports) > maxPorts {
+		bad("ports", "there are %d; write 1 to %d ports, like [21]", len(c.Ports), maxPorts)
+	}
+	for i, p := range c.Ports {
+		if p == 0 {
+			bad("ports", "0 is no port; write 1 to 65535")
+		}
+		if slices.Contains(c.Ports[:i], p) {
+			bad("ports", "%d is there twice; remove one", p)
+		}
+	}
+}
+
+func (c *Config) checkHooks(bad func(key, format string, args ...any)) {
+	if len(c.Hooks) == 0 {
+		bad("hooks", `there are none; write at least one of "forward", "input", "output"`)
+	}
+	for i, h := range c.Hooks {
+		if !slices.Contains([]string{"forward", "input", "output"}, h) {
+			bad("hooks", `%q is none; write "forward", "input" or "output"`, h)
+		}
+		if slices.Contains(c.Hooks[:i], h) {
+			bad("hooks", "%q is there twice; remove one", h)
+		}
+	}
+}
+
+func (l *Limits) check(bad func(key, format string, args ...any)) {
+	for _, r := range []struct {
+		key               string
+		value, least, max int
+	}{
+		{"line_bytes", l.LineBytes, 512, 65536},
+		{"commands_outstanding", l.CommandsOutstanding, 1, 1024},
+		{"pinholes_per_client", l.PinholesPerClient, 1, 65536},
+		{"pinholes", l.Pinholes, 1, 65536},
+		{"sessions", l.Sessions, 1, 1 << 20},
+		{"sessions_per_client", l.SessionsPerClient, 1, 1 << 20},
+		{"half_open", l.HalfOpen, 1, 65536},
+	} {
+		if r.value < r.least || r.value > r.max {
+			bad("limits."+r.key, "%d is out of range; write %d to %d", r.value, r.least, r.max)
+		}
+	}
+}
+
+// checkPolicy asks package rules, whose errors begin with the key.
+func (c *Config) checkPolicy(bad func(key, format string, args ...any)) {
+	_, err := c.NewPolicy()
+	if err == nil {
+		return
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		key, text, _ := strings.Cut(line, ": ")
+		bad(key, "%s", text)
+	}
+}
