@@ -46,7 +46,8 @@ func (t *Table) remember() error {
 }
 
 // print returns what can be told about the table without its elements. Handles
-// are never used twice in a table, so that what was made anew differs.
+// are never used twice in a table, so that what was made anew differs; only a
+// rule that is replaced keeps its own, and tells by what it does.
 func (t *Table) print() (string, error) {
 	var out strings.Builder
 	add := func(kind uint16, flags netlink.HeaderFlags, request func(*netlink.AttributeEncoder), wanted ...uint16) (int, error) {
@@ -93,7 +94,7 @@ func (t *Table) print() (string, error) {
 			return "", err
 		}
 		n, err := add(unix.NFT_MSG_GETRULE, netlink.Dump, named(unix.NFTA_RULE_TABLE, unix.NFTA_RULE_CHAIN, c.name),
-			unix.NFTA_RULE_HANDLE)
+			unix.NFTA_RULE_HANDLE, unix.NFTA_RULE_EXPRESSIONS)
 		if err != nil {
 			return "", err
 		}
