@@ -13,8 +13,8 @@ import (
 var (
 	sixNumbers = regexp.MustCompile(`^[ \t]*(\d+)[ \t]*,[ \t]*(\d+)[ \t]*,[ \t]*(\d+)[ \t]*,[ \t]*(\d+)[ \t]*,[ \t]*(\d+)[ \t]*,[ \t]*(\d+)[ \t]*$`)
 	aRow       = regexp.MustCompile(`\d+(,[ \t]*\d+){5,}`)
-	lone       = regexp.MustCompile(`^(?s:.*[^0-9A-Za-z_.,+\x{80}-\x{10FFFF}-])?$`)
-	tail       = regexp.MustCompile(`^([.,+-]*$|[.,+-]+[^0-9.,+-]|[^0-9A-Za-z_.,+\x{80}-\x{10FFFF}-])`)
+	lone       = regexp.MustCompile(`^(?s:.*[^0-9A-Za-z_.,+-])?$`)
+	tail       = regexp.MustCompile(`^([.,+-]*$|[.,+-]+[^0-9.,+-]|[^0-9A-Za-z_.,+-])`)
 	aTriple    = regexp.MustCompile(`^([!-/:-~])([!-/:-~])([!-/:-~])(\d+)([!-/:-~])`)
 )
 

@@ -46,11 +46,12 @@ func ParseExtended(arg []byte) (Endpoint, error) {
 // text (RFC 2428 3), with any delimiter but a digit and with the first two fields
 // empty. Start and End enclose |||6446|.
 //
-// curl, tnftp, wget and ftplib look behind the first parenthesis only; others search for
-// "(|||". So an earlier parenthesis does not matter, but two endpoints do. The
-// closing parenthesis may be missing, as for curl, tnftp and lftp. Without the
-// opening one nearly all clients find nothing, whatever follows; only lftp then
-// takes an endpoint that the text begins with, and so it is read here.
+// curl, lftp, tnftp, wget and ftplib look behind the first parenthesis only,
+// others search for "(|||". So an earlier parenthesis does not matter, but a second
+// endpoint does. The closing parenthesis may be missing, as for curl, lftp and
+// tnftp. Without the opening one nearly all clients find nothing, whatever
+// follows; only lftp then takes an endpoint that the text begins with, and so
+// it is read here.
 func ParseExtendedPassive(text []byte) (Endpoint, error) {
 	var found Endpoint
 	i := bytes.IndexByte(text, '(') + 1 // 0 when there is none

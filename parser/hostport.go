@@ -36,11 +36,12 @@ func ParseHostPort(arg []byte) (Endpoint, error) {
 // or without, behind any text, also with digits in it, and with blanks behind
 // the commas.
 //
-// Clients search in different ways: curl and lftp try at each digit, Python's
-// ftplib takes the first six numbers, tnftp and wget begin at the first digit and
-// may find nothing. So there must be one row of six or more numbers, it must be
-// one of exactly six in range, and it must not touch letters or signs: then whoever
-// finds an endpoint at all finds this one.
+// Clients search in different ways: curl and lftp try at every place, Python's
+// ftplib takes the first six numbers, tnftp, wget and ncftp begin at the first
+// digit and may find nothing; blanks are nothing for ftplib and wget. So there
+// must be one row of six or more numbers, it must be one of exactly six in
+// range, and it must not touch a letter or a sign: then whoever finds an endpoint
+// at all finds this one. Other bytes may touch it: full-width parentheses do.
 func ParsePassive(text []byte) (Endpoint, error) {
 	var found tuple
 	for i := 0; i < len(text); {
@@ -142,7 +143,7 @@ func glued(text []byte, t tuple) bool {
 }
 
 func word(c byte) bool {
-	return digit(c) || 'A' <= upper(c) && upper(c) <= 'Z' || c == '_' || c >= 0x80
+	return digit(c) || 'A' <= upper(c) && upper(c) <= 'Z' || c == '_'
 }
 
 func sign(c byte) bool { return c == '+' || c == '-' || c == '.' || c == ',' }

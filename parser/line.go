@@ -1,8 +1,7 @@
 package parser
 
-// MaxLine is the usual limit of a LineReader in bytes: more than the longest
-// path (PATH_MAX, 4,096 with its NUL) needs with a command before it is
-// nothing that a gateway has to understand.
+// MaxLine is the usual limit of a LineReader in bytes, PATH_MAX of Linux: no
+// line that names an endpoint comes near it, and a path cannot be longer.
 const MaxLine = 4096
 
 // Line is one line of a control connection.
