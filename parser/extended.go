@@ -6,10 +6,6 @@ import (
 	"strconv"
 )
 
-// maxAddress is the longest text of an IPv6 address, INET6_ADDRSTRLEN without
-// its NUL.
-const maxAddress = 45
-
 // ParseExtended reads the argument of EPRT, |1|132.235.1.2|6275| (RFC 2428 2),
 // with any delimiter but a digit. The address must be of the protocol's
 // family, 1 for IPv4 and 2 for IPv6, in its usual text form and without a zone.
@@ -27,9 +23,6 @@ func ParseExtended(arg []byte) (Endpoint, error) {
 	}
 	if len(proto) != 1 || proto[0] != '1' && proto[0] != '2' {
 		return Endpoint{}, errFamily
-	}
-	if len(host) > maxAddress {
-		return Endpoint{}, errAddress
 	}
 	addr, err := netip.ParseAddr(string(host))
 	if err != nil || addr.Zone() != "" || addr.Is4() != (proto[0] == '1') {

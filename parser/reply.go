@@ -27,7 +27,7 @@ func (r *ReplyReader) Line(text []byte) (rep Reply, done bool) {
 	inBlock := r.block != 0
 	r.garbage = false
 	switch {
-	case inBlock && (code != r.block || sep == '-'):
+	case inBlock && code != r.block:
 		return Reply{}, false
 	case code == 0:
 		r.garbage = true
