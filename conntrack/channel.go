@@ -110,8 +110,8 @@ func (t *Tracker) acknowledge(now time.Time, c *channel) {
 func (t *Tracker) Used(now time.Time, src, dst netip.AddrPort) []Effect {
 	t.effects = t.effects[:0]
 	c := t.holes[holeKey{src.Addr(), dst}]
-	if c == nil {
-		return t.effects
+	if c == nil || t.flows[flowKey{src, dst}] != nil {
+		return nil
 	}
 	delete(t.holes, c.key())
 	c.hole.SrcPort = src.Port()

@@ -29,6 +29,17 @@ const (
 	Active
 )
 
+// String gives the audit trail's word.
+func (m Mode) String() string {
+	switch m {
+	case Passive:
+		return "passive"
+	case Active:
+		return "active"
+	}
+	return ""
+}
+
 // Reason is why a pinhole was closed or refused, or a session ended: one word
 // of the closed lists below.
 type Reason string

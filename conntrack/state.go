@@ -10,10 +10,7 @@ type SessionState struct {
 	FlowID         uint64
 	Client, Server netip.AddrPort
 	User           string
-	LoggedIn       bool
-	FTP            bool // false: nothing will ever open
-	InStep         bool
-	Encrypted      bool
+	State          string // greeting, login, ready, out_of_step, encrypted, not_ftp or ending
 	Started, Last  time.Time
 	Opened, Denied int
 }
@@ -47,11 +44,29 @@ func (t *Tracker) Sessions() []SessionState {
 	for _, s := range t.sessions {
 		list = append(list, SessionState{
 			FlowID: s.flowID, Client: s.client, Server: s.server, User: s.user,
-			LoggedIn: s.loggedIn, FTP: !s.notFTP, InStep: s.step == inStep, Encrypted: s.encrypted,
-			Started: s.started, Last: s.last, Opened: s.opened, Denied: s.denied,
+			State: s.state(), Started: s.started, Last: s.last, Opened: s.opened, Denied: s.denied,
 		})
 	}
 	return list
+}
+
+// state is one word for where the session stands.
+func (s *session) state() string {
+	switch {
+	case s.notFTP:
+		return "not_ftp"
+	case s.up.blind || s.down.blind:
+		return "encrypted"
+	case s.over:
+		return "ending"
+	case s.step != inStep:
+		return "out_of_step"
+	case !s.greeted:
+		return "greeting"
+	case !s.loggedIn:
+		return "login"
+	}
+	return "ready"
 }
 
 // Pinholes lists the pinholes and data connections, oldest first.

@@ -34,7 +34,8 @@ func newNamespace(t *testing.T, role string) namespace {
 			t.Errorf("namespace left behind: %v: %s", err, out)
 		}
 	})
-	ns.run(t, "ip link set lo up", "")
+	// Without duplicate address detection IPv6 works at once.
+	ns.run(t, "ip link set lo up; echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad; echo 0 > /proc/sys/net/ipv6/conf/all/accept_dad", "")
 	return ns
 }
 
@@ -63,6 +64,12 @@ func (ns namespace) run(t testing.TB, script, stdin string) string {
 // do calls f on a thread in the namespace. Sockets that f opens stay in it.
 func (ns namespace) do(t testing.TB, f func()) {
 	t.Helper()
+	if err := ns.enter(f); err != nil {
+		t.Fatalf("enter namespace %s: %v", ns, err)
+	}
+}
+
+func (ns namespace) enter(f func()) error {
 	done := make(chan error)
 	go func() {
 		// The thread is never unlocked, so that it ends with the goroutine
@@ -78,9 +85,7 @@ func (ns namespace) do(t testing.TB, f func()) {
 		}
 		done <- err
 	}()
-	if err := <-done; err != nil {
-		t.Fatalf("enter namespace %s: %v", ns, err)
-	}
+	return <-done
 }
 
 // table dials a table in the namespace, uninstalled.
@@ -130,7 +135,7 @@ func add(t testing.TB, table *nft.Table, p rules.Pinhole) {
 
 func remove(t testing.TB, table *nft.Table, id string) {
 	t.Helper()
-	if err := table.Remove(id); err != nil {
+	if _, err := table.Remove(id); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/nftables/expr"
@@ -89,26 +90,52 @@ func (t *Table) check(p rules.Pinhole) error {
 	return nil
 }
 
-// Remove closes the pinhole. It is no error if it is gone already, or if a
-// newer one of the same key has taken its place: that one stays.
-func (t *Table) Remove(id string) error {
+// Remove closes the pinhole, and tells whether a SYN came through it before.
+// It is no error if it is gone already, or if a newer one of the same key has
+// taken its place: that one stays.
+func (t *Table) Remove(id string) (arrived bool, err error) {
 	t.changes.Lock()
 	defer t.changes.Unlock()
 	t.mu.Lock()
 	h := t.byID[id]
 	t.mu.Unlock()
 	if h == nil {
-		return nil
+		return false, nil
 	}
+	came, err := t.came(h)
 	b := &batch{}
 	b.deleteElement(h.Key())
-	if err := t.writer.commit(b); err != nil && !errors.Is(err, unix.ENOENT) {
-		return explain("close pinhole "+id, err)
+	if gone := t.writer.commit(b); !errors.Is(gone, unix.ENOENT) {
+		err = errors.Join(err, gone)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.forget(h)
-	return nil
+	t.forget(h) // lest Install make it again, even if it is there until its time is over
+	if err != nil {
+		err = explain("close pinhole "+id, err)
+	}
+	return came || h.arrived, err
+}
+
+// came asks the kernel whether a SYN came through h.
+func (t *Table) came(h *hole) (bool, error) {
+	s := setOf(h.Key())
+	messages, err := t.reader.get(unix.NFT_MSG_GETSETELEM, 0, func(ae *netlink.AttributeEncoder) {
+		encodeElement(ae, s, h.Key(), func(*netlink.AttributeEncoder) {})
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, m := range messages {
+		ids, err := arrivals(m)
+		if err != nil || slices.Contains(ids, h.ID) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // forget takes h out of the maps. t.mu is held.

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"ftpinhole/cmd/internal/config"
+	"ftpinhole/cmd/internal/control"
+	"ftpinhole/cmd/internal/gateway"
+	"ftpinhole/cmd/internal/queue"
+	"ftpinhole/rules/nft"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+)
+
+func newRun() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon in the foreground",
+		Long: `Run the daemon in the foreground. It reads FTP control packets from a netfilter
+queue, and opens each data port that client and server agree on, for one
+connection and for seconds.
+
+INT and TERM stop it and take everything of it out of the kernel; USR1 opens the
+audit log anew, for logrotate.`,
+		Args: cobra.NoArgs,
+	}
+	s := newSettings(cmd)
+	s.all()
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := s.load()
+		if err != nil {
+			return err
+		}
+		return runError(run(cmd.Context(), c, newLogger(c, cmd.ErrOrStderr())))
+	}
+	return cmd
+}
+
+// run runs the daemon until ctx is done.
+func run(ctx context.Context, c config.Config, log *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, err := gateway.Open(ctx, c, thisBuild().Version, log)
+	if err != nil {
+		return err
+	}
+	server, err := control.Listen(c.Socket, g, log)
+	if err != nil {
+		return errors.Join(err, g.Close())
+	}
+	served := make(chan error, 1)
+	go func() {
+		served <- server.Serve(ctx)
+		cancel()
+	}()
+	go signals(ctx, g, log)
+	err = g.Run(ctx, func() {
+		log.Info("reading FTP control sessions", "ports", c.Ports, "hooks", c.Hooks,
+			"queue", c.QueueNum, "queues", c.QueueCount(), "observe", c.Observe)
+		notify(daemon.SdNotifyReady, log)
+	})
+	notify(daemon.SdNotifyStopping, log)
+	cancel()
+	err = errors.Join(err, <-served)
+	if errors.Is(err, gateway.ErrStalled) {
+		return err // what hangs cannot be closed either
+	}
+	err = errors.Join(err, g.Close())
+	if err == nil {
+		log.Info("stopped; nothing is left in the kernel")
+	}
+	return err
+}
+
+// signals serves USR1, and keeps HUP from ending the daemon.
+func signals(ctx context.Context, g *gateway.Gateway, log *slog.Logger) {
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, syscall.SIGUSR1, syscall.SIGHUP)
+	defer signal.Stop(ch)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case sig := <-ch:
+			if sig == syscall.SIGHUP {
+				log.Warn("the configuration is read at the start only; restart the daemon to change it")
+				continue
+			}
+			if err := g.ReopenLogs(); err != nil {
+				log.Error("the audit log could not be opened anew; the old file stays in use", "err", err)
+			}
+		}
+	}
+}
+
+// notify tells systemd; without it, it does nothing.
+func notify(state string, log *slog.Logger) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("systemd could not be told", "state", state, "err", err)
+	}
+}
+
+// newLogger logs to w; under systemd, which knows the time, without it.
+func newLogger(c config.Config, w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // config has checked it
+	opts := &slog.HandlerOptions{Level: level}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+	}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// runError gives an error of the daemon its exit code.
+func runError(err error) error {
+	switch {
+	case errors.Is(err, queue.ErrTaken), errors.Is(err, control.ErrInUse):
+		return exitError{exitFailed, err}
+	case errors.Is(err, queue.ErrPermission), errors.Is(err, nft.ErrPermission):
+		return exitError{exitNotPermitted, err}
+	case errors.Is(err, queue.ErrUnsupported), errors.Is(err, nft.ErrUnsupported):
+		return exitError{exitKernel, err}
+	}
+	return err
+}

@@ -1,0 +1,235 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"ftpinhole/cmd/internal/flows"
+	"ftpinhole/conntrack"
+)
+
+const (
+	// reconcileEvery is how often the records are compared with conntrack, for
+	// events that got lost.
+	reconcileEvery = 15 * time.Second
+	// idleAfter is how long a control session is silent before conntrack is
+	// asked whether it is still there.
+	idleAfter = time.Minute
+)
+
+// Conntrack is what the kernel knows of connections.
+type Conntrack interface {
+	Get(flows.Flow) (flows.Flow, bool, error)
+	Delete(flows.Flow) error
+	Dump(mark, mask uint32) ([]flows.Flow, error)
+}
+
+// kill asks for a data connection to be deleted, if nobody has answered it.
+type kill struct {
+	src, dst netip.AddrPort
+	shard    *shard
+}
+
+// connections tells the shards what becomes of data and control connections.
+type connections struct {
+	kernel            Conntrack
+	events            <-chan flows.Event
+	kills             *mailbox[kill]
+	shards            []*shard
+	dataMark, control uint32
+	clock             func() time.Time
+	log               *slog.Logger
+	counters          *counters
+	joinable          *joinable
+}
+
+func (c *connections) run(ctx context.Context) {
+	ticker := time.NewTicker(reconcileEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case ev, ok := <-c.events:
+			if !ok {
+				return
+			}
+			c.event(ev)
+		case <-c.kills.ready:
+			for _, k := range c.kills.take() {
+				c.kill(k)
+			}
+		case <-ticker.C:
+			c.reconcile()
+		}
+	}
+}
+
+// tell runs f in each shard: only the one that has the connection acts on it.
+func (c *connections) tell(f func(*shard, time.Time)) {
+	for _, s := range c.shards {
+		s.calls.put(func() { f(s, s.clock()) })
+	}
+}
+
+func (c *connections) event(ev flows.Event) {
+	if ev.Kind == flows.Overrun {
+		c.counters.overruns.Add(1)
+		c.reconcile()
+		return
+	}
+	if ev.Flow.Mark&c.dataMark != 0 {
+		c.data(ev.Flow, ev.Kind)
+	} else if ev.Flow.Mark&c.control != 0 && (ev.Kind == flows.Destroy || ev.Flow.State.Over()) {
+		c.controlOver(ev.Flow, ev.Kind == flows.Destroy)
+	}
+}
+
+// data tells what became of a data connection. Only what is New uses a
+// pinhole: later words of it may come when its port is open for the next.
+func (c *connections) data(f flows.Flow, kind flows.Kind) {
+	src, dst := f.Ends()
+	over := kind == flows.Destroy || f.State.Over()
+	if over && kind != flows.Destroy { // an event has no counters
+		if now, ok, err := c.kernel.Get(f); err == nil && ok {
+			f = now
+		}
+	}
+	answered := f.State != flows.SynSent && f.State != flows.SynRecv && f.State != flows.None
+	c.tell(func(s *shard, now time.Time) {
+		if kind == flows.New {
+			s.carryOut(s.tracker.Used(now, src, dst), connection{}, nil)
+		}
+		if over {
+			s.carryOut(s.tracker.Ended(now, src, dst, f.Counted, f.BytesOrig, f.BytesReply), connection{}, nil)
+		} else if answered {
+			s.tracker.Established(src, dst)
+		}
+	})
+}
+
+// controlOver ends a control session, unless another connection has its
+// addresses and ports by now.
+func (c *connections) controlOver(f flows.Flow, destroyed bool) {
+	why := conntrack.Finish
+	switch {
+	case destroyed:
+		why = conntrack.Vanished
+	case f.State == flows.Close:
+		why = conntrack.Reset
+	}
+	f.ID = 0
+	if now, ok, err := c.kernel.Get(f); err == nil && ok && !now.State.Over() {
+		return
+	}
+	client, server := f.Ends()
+	c.joinable.forget(client, server)
+	c.tell(func(s *shard, now time.Time) {
+		s.carryOut(s.tracker.Gone(now, client, server, why), connection{}, nil)
+	})
+}
+
+// kill deletes a data connection that nobody has answered, and says which way
+// it was.
+func (c *connections) kill(k kill) {
+	f, ok, err := c.find(k.src, k.dst)
+	if err == nil && ok && f.State != flows.SynSent && f.State != flows.SynRecv {
+		k.shard.calls.put(func() { k.shard.tracker.Established(k.src, k.dst) })
+		return
+	}
+	if err == nil && ok {
+		err = c.kernel.Delete(f)
+	}
+	if err != nil {
+		c.log.Error("a data connection that was withdrawn could not be deleted from conntrack",
+			"src", k.src, "dst", k.dst, "err", err)
+	}
+	k.shard.calls.put(func() {
+		s := k.shard
+		s.carryOut(s.tracker.Killed(s.clock(), k.src, k.dst), connection{}, nil)
+	})
+}
+
+func (c *connections) find(src, dst netip.AddrPort) (flows.Flow, bool, error) {
+	return c.kernel.Get(flows.Flow{Client: src, Server: dst, ReplySrc: dst, ReplyDst: src})
+}
+
+// reconcile makes up for lost events.
+func (c *connections) reconcile() {
+	asked := c.clock()
+	data, err := c.kernel.Dump(c.dataMark, c.dataMark)
+	if err != nil {
+		c.log.Error("conntrack could not be read", "err", err)
+		return
+	}
+	alive := make(map[connection]bool, len(data))
+	for _, f := range data {
+		src, dst := f.Ends()
+		alive[connection{src, dst}] = true
+		kind := flows.New
+		if f.State.Over() {
+			kind = flows.Update
+		}
+		c.data(f, kind)
+	}
+	sessions, err := c.kernel.Dump(c.control, c.control)
+	if err != nil {
+		c.log.Error("conntrack could not be read", "err", err)
+		return
+	}
+	for _, f := range sessions {
+		client, server := f.Ends()
+		alive[connection{client, server}] = !f.State.Over()
+	}
+	c.tell(func(s *shard, now time.Time) { s.reconcile(alive, asked, now) })
+}
+
+// reconcile ends what conntrack no longer holds.
+func (s *shard) reconcile(alive map[connection]bool, asked, now time.Time) {
+	for _, p := range s.tracker.Pinholes() {
+		hole := p.Record.Pinhole
+		if hole.SrcPort == 0 || p.Record.Time.After(asked.Add(-time.Second)) {
+			continue
+		}
+		src := netip.AddrPortFrom(hole.Src, hole.SrcPort)
+		if _, ok := alive[connection{src, hole.Dst}]; !ok {
+			s.carryOut(s.tracker.Ended(now, src, hole.Dst, false, 0, 0), connection{}, nil)
+		}
+	}
+	for _, c := range s.tracker.Sessions() {
+		if c.Last.Before(asked.Add(-idleAfter)) && !alive[connection{c.Client, c.Server}] {
+			s.carryOut(s.tracker.Gone(now, c.Client, c.Server, conntrack.Vanished), connection{}, nil)
+		}
+	}
+}
+
+// joinable are the control connections that conntrack held when the daemon
+// started: they may be joined in the middle (law 6). All shards ask it.
+type joinable struct {
+	mu   sync.Mutex
+	have map[connection]struct{}
+}
+
+func (j *joinable) add(client, server netip.AddrPort) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.have == nil {
+		j.have = make(map[connection]struct{})
+	}
+	j.have[connection{client, server}] = struct{}{}
+}
+
+// take reports whether the connection may be joined, once.
+func (j *joinable) take(client, server netip.AddrPort) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	key := connection{client, server}
+	_, ok := j.have[key]
+	delete(j.have, key)
+	return ok
+}
+
+func (j *joinable) forget(client, server netip.AddrPort) { j.take(client, server) }

@@ -1,0 +1,296 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ftpinhole/cmd/internal/audit"
+	"ftpinhole/cmd/internal/config"
+	"ftpinhole/cmd/internal/decode"
+	"ftpinhole/cmd/internal/flows"
+	"ftpinhole/cmd/internal/queue"
+	"ftpinhole/conntrack"
+	"ftpinhole/rules"
+	"ftpinhole/rules/nft"
+)
+
+const (
+	// controlMark is the bit that control sessions carry in their conntrack
+	// mark, so that the kernel sends no events of others.
+	controlMark = 0x20000000
+	// packetsWaiting is how many packets wait for a shard in our memory; the
+	// others wait in the kernel's queue.
+	packetsWaiting = 256
+	// stalledAfter is how long a shard may be silent before the daemon gives
+	// up, so that the queue rules' bypass takes over.
+	stalledAfter = 5 * time.Second
+)
+
+// ErrStalled means that a part of the packet path stopped answering.
+var ErrStalled = errors.New("the packet path has stalled")
+
+// Gateway is the running daemon.
+type Gateway struct {
+	config  config.Config
+	version string
+	log     *slog.Logger
+	started time.Time
+	ready   atomic.Bool
+
+	audit    *audit.Log
+	queues   []*queue.Queue
+	shards   []*shard
+	table    *nft.Table
+	kernel   *flows.Conn
+	holes    *holes
+	guard    *guard
+	arrivals *arrivals
+	conns    *connections
+	counters *counters
+	joinable *joinable
+	beats    []atomic.Int64 // unix nanoseconds of each shard's last tick
+}
+
+// Open binds the queues and opens everything that the daemon needs. Nothing is
+// changed in the kernel before Run; version is what status says of the program.
+func Open(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (g *Gateway, err error) {
+	g = &Gateway{
+		config: cfg, version: version, log: log, started: time.Now(),
+		counters: &counters{}, joinable: &joinable{},
+	}
+	defer func() {
+		if err != nil {
+			g.Close()
+		}
+	}()
+	policy, err := cfg.NewPolicy()
+	if err != nil {
+		return nil, err
+	}
+	if err := g.bind(); err != nil {
+		return nil, err
+	}
+	if g.audit, err = audit.Open(cfg.AuditLog, log); err != nil {
+		return nil, err
+	}
+	if g.table, err = nft.Dial(tableConfig(cfg, policy)); err != nil {
+		return nil, err
+	}
+	if g.kernel, err = flows.Dial(0); err != nil {
+		return nil, fmt.Errorf("conntrack: %w", err)
+	}
+	events, err := flows.Listen(ctx, flows.Config{Mask: cfg.Mark | controlMark})
+	if err != nil {
+		return nil, fmt.Errorf("conntrack events: %w", err)
+	}
+	g.assemble(policy, events.Events())
+	return g, nil
+}
+
+func tableConfig(cfg config.Config, policy *rules.Policy) nft.Config {
+	c := nft.Config{
+		Ports: cfg.Ports, QueueNum: cfg.QueueNum, Queues: uint16(cfg.QueueCount()),
+		Mark: cfg.Mark, ControlMark: controlMark, SourcePorts: policy.ActiveSourcePorts(),
+	}
+	for _, h := range cfg.Hooks {
+		c.Hooks = append(c.Hooks, nft.Hook(h))
+	}
+	return c
+}
+
+// bind binds the queues before the table is touched: a second daemon fails
+// here.
+func (g *Gateway) bind() error {
+	for i := range g.config.QueueCount() {
+		q, err := queue.Open(queue.Config{Num: g.config.QueueNum + uint16(i), Log: g.log})
+		if err != nil {
+			return err
+		}
+		g.queues = append(g.queues, q)
+	}
+	return nil
+}
+
+func (g *Gateway) assemble(policy *rules.Policy, events <-chan flows.Event) {
+	var backend Backend = g.table
+	if g.config.Observe {
+		backend = none{}
+	}
+	g.holes = &holes{backend: backend, changes: newMailbox[change](), clock: time.Now, log: g.log}
+	g.guard = &guard{table: g.table, clock: time.Now, log: g.log, changed: make(chan string, 1)}
+	limits := Limits(g.config.Limits)
+	quota := conntrack.NewQuota(limits)
+	kills := newMailbox[kill]()
+	g.beats = make([]atomic.Int64, len(g.queues))
+	for range g.queues {
+		g.shards = append(g.shards, &shard{
+			tracker: conntrack.New(conntrack.Config{
+				Ports: g.config.Ports, Timeout: g.config.PinholeTimeout.Duration,
+				Limits: limits, Seed: seed(), Observe: g.config.Observe,
+				Join: g.joinable.take,
+			}, Policy{policy}, quota),
+			decoder: decode.New(),
+			packets: make(chan packet, packetsWaiting),
+			calls:   newMailbox[func()](),
+			holes:   g.holes.changes,
+			kills:   kills,
+			record:  g.audit.Write,
+			clock:   time.Now, log: g.log, counters: g.counters,
+			held: make(map[connection]*hold),
+		})
+	}
+	g.arrivals = &arrivals{backend: backend, shards: g.shards, log: g.log}
+	g.conns = &connections{
+		kernel: g.kernel, events: events, kills: kills, shards: g.shards,
+		dataMark: g.config.Mark, control: controlMark,
+		clock: time.Now, log: g.log, counters: g.counters, joinable: g.joinable,
+	}
+}
+
+// Limits are the tracker's, as configured.
+func Limits(l config.Limits) conntrack.Limits {
+	return conntrack.Limits{
+		LineBytes: l.LineBytes, Commands: l.CommandsOutstanding,
+		Pinholes: l.Pinholes, PinholesPerClient: l.PinholesPerClient,
+		Sessions: l.Sessions, SessionsPerClient: l.SessionsPerClient,
+		HalfOpen: l.HalfOpen,
+	}
+}
+
+func seed() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return binary.NativeEndian.Uint64(b[:])
+}
+
+// queued makes a queue's packet one of a shard.
+type queued struct{ *queue.Packet }
+
+func (q queued) Data() ([]byte, uint8) { return q.Payload, q.Hook }
+
+// Run makes the table and serves until the context ends; ready is called when
+// control sessions are being read. At the end nothing of ours is left in the
+// kernel.
+func (g *Gateway) Run(ctx context.Context, ready func()) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var tasks sync.WaitGroup
+	// The packet path goes on until the table is gone and nothing waits.
+	path, endPath := context.WithCancel(context.WithoutCancel(ctx))
+	defer endPath()
+	for i, q := range g.queues {
+		s := g.shards[i]
+		tasks.Go(func() {
+			if err := q.Run(path, func(p *queue.Packet) { s.packets <- queued{p} }); err != nil {
+				cancel(err)
+			}
+		})
+		tasks.Go(func() { s.run(path, func() { g.beats[i].Store(time.Now().UnixNano()) }) })
+	}
+	tasks.Go(func() { g.holes.run(path) })
+	tasks.Go(func() { g.conns.run(path) })
+
+	err := g.serve(ctx, cancel, ready)
+	g.ready.Store(false)
+	if errors.Is(err, ErrStalled) {
+		// What hangs cannot be waited for. The process ends, and the queue
+		// rules' bypass lets packets pass.
+		return errors.Join(err, g.table.Uninstall())
+	}
+	err = errors.Join(err, g.table.Uninstall())
+	g.stopTrackers()
+	endPath()
+	tasks.Wait()
+	return err
+}
+
+// serve makes the table and keeps it until the context ends.
+func (g *Gateway) serve(ctx context.Context, cancel context.CancelCauseFunc, ready func()) error {
+	// First the rules, then what is there already: no session falls between.
+	if err := g.table.Install(time.Now()); err != nil {
+		return err
+	}
+	held, err := g.kernel.ControlConnections(g.config.Ports)
+	if err != nil {
+		return fmt.Errorf("conntrack: %w", err)
+	}
+	for _, f := range held {
+		g.joinable.add(f.Ends())
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var tasks sync.WaitGroup
+	tasks.Go(func() { g.guard.watch(ctx) })
+	tasks.Go(func() { g.guard.run(ctx) })
+	tasks.Go(func() { g.arrivals.run(ctx) })
+	tasks.Go(func() { g.watchdog(ctx, cancel) })
+	g.ready.Store(true)
+	ready()
+	<-ctx.Done()
+	stop()
+	tasks.Wait()
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// watchdog gives up when a shard no longer turns.
+func (g *Gateway) watchdog(ctx context.Context, cancel context.CancelCauseFunc) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	begun := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for i := range g.beats {
+			last := time.Unix(0, g.beats[i].Load())
+			if last.Before(begun) {
+				last = begun
+			}
+			if time.Since(last) > stalledAfter {
+				cancel(fmt.Errorf("%w: queue %d", ErrStalled, g.config.QueueNum+uint16(i)))
+				return
+			}
+		}
+	}
+}
+
+// stopTrackers ends what is open in the records; the kernel has let go of it.
+func (g *Gateway) stopTrackers() {
+	for _, s := range g.shards {
+		s.ask(func(now time.Time) {
+			s.carryOut(s.tracker.Stop(now, conntrack.Stopped), connection{}, nil)
+		})
+	}
+}
+
+// ReopenLogs opens the audit log anew, for logrotate.
+func (g *Gateway) ReopenLogs() error { return g.audit.Reopen() }
+
+// Close frees what Open opened. Run has ended by then.
+func (g *Gateway) Close() error {
+	var errs []error
+	for _, q := range g.queues {
+		errs = append(errs, q.Close())
+	}
+	if g.table != nil {
+		errs = append(errs, g.table.Close())
+	}
+	if g.kernel != nil {
+		errs = append(errs, g.kernel.Close())
+	}
+	if g.audit != nil {
+		errs = append(errs, g.audit.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,65 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"ftpinhole/rules"
+)
+
+// Backend puts pinholes into the kernel. Each call returns when the kernel
+// has acknowledged, however long that takes.
+type Backend interface {
+	// Add opens the pinhole for its timeout.
+	Add(p rules.Pinhole, now time.Time) error
+	// Remove closes it; arrived says that a SYN was let through before.
+	Remove(id string) (arrived bool, err error)
+	// Arrived lists the open pinholes through which a SYN was let.
+	Arrived() (ids []string, err error)
+}
+
+// change is one change of the kernel's pinholes.
+type change struct {
+	hole rules.Pinhole // with its ID alone: to be closed
+	add  bool
+	done func(arrived bool, err error) // called by the goroutine of holes
+}
+
+// holes carries changes out in their order, one after the other. The kernel
+// makes each of them wait for every other program that changes nf_tables.
+type holes struct {
+	backend Backend
+	changes *mailbox[change]
+	clock   func() time.Time
+	log     *slog.Logger
+}
+
+func (h *holes) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.changes.ready:
+		}
+		for _, c := range h.changes.take() {
+			if c.add {
+				c.done(false, h.backend.Add(c.hole, h.clock()))
+				continue
+			}
+			arrived, err := h.backend.Remove(c.hole.ID)
+			if err != nil {
+				h.log.Error("a pinhole could not be closed; it ends with its timeout",
+					"pinhole", c.hole.ID, "err", err)
+			}
+			c.done(arrived, err)
+		}
+	}
+}
+
+// none is the backend of --observe: nothing is opened.
+type none struct{}
+
+func (none) Add(rules.Pinhole, time.Time) error { return nil }
+func (none) Remove(string) (bool, error)        { return false, nil }
+func (none) Arrived() ([]string, error)         { return nil, nil }

@@ -1,0 +1,310 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"ftpinhole/cmd/internal/decode"
+	"ftpinhole/conntrack"
+	"ftpinhole/rules"
+)
+
+const (
+	// kernelPatience is how long a packet waits for the kernel (law 1).
+	kernelPatience = 2 * time.Second
+	// heldPackets is how many packets of one session wait behind another; more
+	// go on unseen, which the tracker takes for a gap.
+	heldPackets = 256
+	// tick is how often time passes for the tracker.
+	tick = 50 * time.Millisecond
+)
+
+var errPatience = errors.New("the kernel did not answer in time")
+
+// packet is a queued packet: it waits in the kernel until it is accepted.
+type packet interface {
+	Accept() bool
+	Data() (payload []byte, hook uint8)
+}
+
+// shard owns the sessions of one queue. All fields belong to its goroutine,
+// except the mailboxes and the counters.
+type shard struct {
+	tracker *conntrack.Tracker
+	decoder *decode.Decoder
+	packets chan packet
+	calls   *mailbox[func()]
+
+	holes    *mailbox[change]
+	kills    *mailbox[kill]
+	record   func(conntrack.Record)
+	clock    func() time.Time
+	log      *slog.Logger
+	counters *counters
+
+	held map[connection]*hold
+	pkt  conntrack.Packet
+}
+
+// connection names a control connection whichever way a packet goes.
+type connection struct{ low, high netip.AddrPort }
+
+func connectionOf(p *conntrack.Packet) connection {
+	if p.Src.Compare(p.Dst) > 0 {
+		return connection{p.Dst, p.Src}
+	}
+	return connection{p.Src, p.Dst}
+}
+
+// hold is a packet that waits for the kernel, and those of its session that
+// came after it.
+type hold struct {
+	packet   packet
+	behind   []packet
+	pending  map[*job]struct{}
+	deadline time.Time
+}
+
+// job is a change that was asked for.
+type job struct {
+	id      string
+	add     bool
+	over    bool // nobody waits for it any more
+	conn    connection
+	awaited bool
+}
+
+// counters count what happened since the start.
+type counters struct {
+	packets, panics, unseen                atomic.Uint64
+	opened, used, refused, closed, blocked atomic.Uint64
+	overruns                               atomic.Uint64
+}
+
+// run serves the shard until the context ends; beat is called with each tick.
+func (s *shard) run(ctx context.Context, beat func()) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.releaseAll()
+			return
+		case p := <-s.packets:
+			s.counters.packets.Add(1)
+			s.take(p)
+		case <-s.calls.ready:
+			for _, call := range s.calls.take() {
+				s.guard(call)
+			}
+		case <-ticker.C:
+			s.guard(s.tick)
+			beat()
+		}
+	}
+}
+
+// guard keeps a panic from ending the daemon (law 2).
+func (s *shard) guard(f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.panicked(r)
+		}
+	}()
+	f()
+}
+
+func (s *shard) panicked(r any) {
+	s.counters.panics.Add(1)
+	s.log.Error("panic in the packet path; please report this", "panic", r, "stack", string(debug.Stack()))
+}
+
+// take leads one packet to its verdict.
+func (s *shard) take(p packet) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.panicked(r)
+			p.Accept()
+		}
+	}()
+	payload, hook := p.Data()
+	if !s.decoder.IP(payload, &s.pkt) {
+		p.Accept() // not ours to judge
+		return
+	}
+	s.pkt.Hook = conntrack.Hook(hook)
+	conn := connectionOf(&s.pkt)
+	if h := s.held[conn]; h != nil {
+		s.queueBehind(h, p)
+		return
+	}
+	h := &hold{packet: p}
+	s.carryOut(s.tracker.Packet(s.clock(), &s.pkt), conn, h)
+	if len(h.pending) == 0 {
+		p.Accept()
+		return
+	}
+	h.deadline = s.clock().Add(kernelPatience)
+	s.held[conn] = h
+}
+
+// queueBehind lets a packet wait for its session's turn.
+func (s *shard) queueBehind(h *hold, p packet) {
+	if len(h.behind) >= heldPackets {
+		s.counters.unseen.Add(1)
+		p.Accept()
+		return
+	}
+	h.behind = append(h.behind, p)
+}
+
+// carryOut does what the tracker asks for. A packet, if there is one in h,
+// waits for the changes in the kernel.
+func (s *shard) carryOut(effects []conntrack.Effect, conn connection, h *hold) {
+	for i := range effects {
+		r := &effects[i].Record
+		switch effects[i].Do {
+		case conntrack.DoRecord:
+			s.counters.count(r)
+			s.record(*r)
+		case conntrack.DoOpen:
+			s.change(change{add: true, hole: rules.Pinhole{
+				ID: r.Pinhole.ID, Src: r.Pinhole.Src, SrcPort: r.Pinhole.FromPort,
+				Dst: r.Pinhole.Dst, Timeout: r.Pinhole.Timeout,
+			}}, conn, h)
+		case conntrack.DoClose:
+			s.change(change{hole: rules.Pinhole{ID: r.Pinhole.ID}}, conn, h)
+		case conntrack.DoKill:
+			s.kills.put(kill{
+				src: netip.AddrPortFrom(r.Pinhole.Src, r.Pinhole.SrcPort), dst: r.Pinhole.Dst, shard: s,
+			})
+		}
+	}
+}
+
+// change asks for a change in the kernel's pinholes.
+func (s *shard) change(c change, conn connection, h *hold) {
+	j := &job{id: c.hole.ID, add: c.add, conn: conn}
+	if h != nil {
+		j.awaited = true
+		if h.pending == nil {
+			h.pending = make(map[*job]struct{})
+		}
+		h.pending[j] = struct{}{}
+	}
+	c.done = func(arrived bool, err error) {
+		s.calls.put(func() { s.answered(j, arrived, err) })
+	}
+	s.holes.put(c)
+}
+
+// answered takes the kernel's answer to a change.
+func (s *shard) answered(j *job, arrived bool, err error) {
+	if j.over {
+		if j.add && err == nil { // too late: nobody reckons with it any more
+			s.change(change{hole: rules.Pinhole{ID: j.id}}, j.conn, nil)
+		}
+		return
+	}
+	j.over = true
+	s.settle(j, arrived, err)
+	if j.awaited {
+		s.settled(j)
+	}
+}
+
+// settle tells the tracker how a change ended.
+func (s *shard) settle(j *job, arrived bool, err error) {
+	if j.add {
+		if err != nil {
+			s.log.Error("the kernel did not open a pinhole; the data connection will fail", "pinhole", j.id, "err", err)
+		}
+		s.carryOut(s.tracker.Opened(s.clock(), j.id, err), j.conn, nil)
+		return
+	}
+	s.carryOut(s.tracker.Closed(s.clock(), j.id, arrived), j.conn, nil)
+}
+
+// settled lets the packet go on that waited for the job, if that was the last.
+func (s *shard) settled(j *job) {
+	h := s.held[j.conn]
+	if h == nil {
+		return
+	}
+	delete(h.pending, j)
+	if len(h.pending) == 0 {
+		s.release(j.conn, h)
+	}
+}
+
+// release lets a held packet go on, and takes those behind it in their turn.
+func (s *shard) release(conn connection, h *hold) {
+	delete(s.held, conn)
+	h.packet.Accept()
+	for i, p := range h.behind {
+		if next := s.held[conn]; next != nil {
+			for _, p := range h.behind[i:] {
+				s.queueBehind(next, p)
+			}
+			return
+		}
+		s.take(p)
+	}
+}
+
+// tick lets time pass, and packets go on that waited too long.
+func (s *shard) tick() {
+	now := s.clock()
+	for conn, h := range s.held {
+		if now.Before(h.deadline) {
+			continue
+		}
+		for j := range h.pending {
+			j.over = true
+			s.settle(j, false, errPatience)
+		}
+		clear(h.pending)
+		s.release(conn, h)
+	}
+	s.carryOut(s.tracker.Tick(now), connection{}, nil)
+}
+
+// releaseAll accepts everything that waits.
+func (s *shard) releaseAll() {
+	for _, h := range s.held {
+		h.packet.Accept()
+		for _, p := range h.behind {
+			p.Accept()
+		}
+	}
+	clear(s.held)
+	for {
+		select {
+		case p := <-s.packets:
+			p.Accept()
+		default:
+			return
+		}
+	}
+}
+
+func (c *counters) count(r *conntrack.Record) {
+	switch r.Action {
+	case conntrack.Open:
+		c.opened.Add(1)
+	case conntrack.Use:
+		c.used.Add(1)
+	case conntrack.Close:
+		c.closed.Add(1)
+		if r.Reason == conntrack.Blocked {
+			c.blocked.Add(1)
+		}
+	case conntrack.Deny:
+		c.refused.Add(uint64(max(r.Count, 1)))
+	}
+}

@@ -1,0 +1,111 @@
+package gateway
+
+import (
+	"os"
+	"time"
+
+	"ftpinhole/cmd/internal/control"
+	"ftpinhole/conntrack"
+)
+
+// answerTime is how long a shard may take to answer a question.
+const answerTime = time.Second
+
+// ask runs f in the shard's goroutine and reports whether it did in time.
+func (s *shard) ask(f func(now time.Time)) bool {
+	done := make(chan struct{})
+	s.calls.put(func() {
+		defer close(done)
+		f(s.clock())
+	})
+	select {
+	case <-done:
+		return true
+	case <-time.After(answerTime):
+		return false
+	}
+}
+
+// Status says how the daemon is.
+func (g *Gateway) Status() control.Status {
+	st := control.Status{
+		Ready: g.ready.Load(), Version: g.version, PID: os.Getpid(), Since: g.started,
+		Backend: "nft", QueueNum: int(g.config.QueueNum), Queues: len(g.queues),
+		Ports: g.config.Ports, Hooks: g.config.Hooks, Observe: g.config.Observe,
+		Table:    "present",
+		Packets:  g.counters.packets.Load(),
+		Overruns: g.counters.overruns.Load(), RecordsLost: g.audit.Lost(),
+	}
+	st.Pinholes.Opened = g.counters.opened.Load()
+	st.Pinholes.Used = g.counters.used.Load()
+	st.Pinholes.Refused = g.counters.refused.Load()
+	for _, q := range g.queues {
+		stats := q.Stats()
+		st.VerdictErrors += stats.Late + stats.Errors
+		st.Overruns += stats.Overruns
+	}
+	for _, s := range g.shards {
+		answer := make(chan conntrack.Counts, 1)
+		if s.ask(func(time.Time) { answer <- s.tracker.Counts() }) {
+			c := <-answer
+			st.Sessions += c.Sessions
+			st.HalfOpen += c.HalfOpen
+			st.Pinholes.Open += c.Pinholes
+		} else {
+			st.Ready, st.Reason = false, "the packet path does not answer: restart the daemon and report this"
+		}
+	}
+	switch broken := g.guard.broken.Load(); {
+	case broken != nil:
+		st.Ready, st.Reason, st.Table = false, *broken, "absent"
+	case !st.Ready && st.Reason == "":
+		st.Reason, st.Table = "starting or stopping", "absent"
+	}
+	return st
+}
+
+// Pinholes lists the open pinholes and the data connections that used them.
+func (g *Gateway) Pinholes() []control.PinholeInfo {
+	var list []control.PinholeInfo
+	now := time.Now()
+	for _, s := range g.shards {
+		answer := make(chan []conntrack.PinholeState, 1)
+		if !s.ask(func(time.Time) { answer <- s.tracker.Pinholes() }) {
+			continue
+		}
+		for _, p := range <-answer {
+			r := p.Record
+			info := control.PinholeInfo{
+				ID: r.Pinhole.ID, FlowID: r.FlowID,
+				Client: r.Client.String(), Server: r.Server.String(), User: r.User,
+				Mode: r.Mode.String(), Command: r.Command,
+				Src: r.Pinhole.Src.String(), SrcPort: r.Pinhole.SrcPort,
+				Dst: r.Pinhole.Dst.Addr().String(), DstPort: r.Pinhole.Dst.Port(),
+				State: p.State, Opened: r.Time,
+			}
+			if r.Pinhole.SrcPort == 0 {
+				info.ExpiresIn = max(0, p.Expires.Sub(now).Seconds())
+			}
+			list = append(list, info)
+		}
+	}
+	return list
+}
+
+// Sessions lists the control sessions.
+func (g *Gateway) Sessions() []control.SessionInfo {
+	var list []control.SessionInfo
+	for _, s := range g.shards {
+		answer := make(chan []conntrack.SessionState, 1)
+		if !s.ask(func(time.Time) { answer <- s.tracker.Sessions() }) {
+			continue
+		}
+		for _, c := range <-answer {
+			list = append(list, control.SessionInfo{
+				FlowID: c.FlowID, Client: c.Client.String(), Server: c.Server.String(), User: c.User,
+				State: c.State, Since: c.Started, Pinholes: c.Opened, Denied: c.Denied,
+			})
+		}
+	}
+	return list
+}
