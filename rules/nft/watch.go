@@ -19,10 +19,28 @@ const watchBuffer = 1 << 20
 // be called in the network namespace of the table; ready is called when changes
 // are being seen.
 func (t *Table) Watch(ctx context.Context, ready func(), onChange func(who string)) error {
-	nl, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)})
-	if err != nil {
-		return explain("watch nf_tables", err)
+	seeing := ready
+	for {
+		nl, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)})
+		if err != nil {
+			return explain("watch nf_tables", err)
+		}
+		seeing()
+		err = t.follow(ctx, nl, onChange)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case !errors.Is(err, unix.ENOBUFS):
+			return explain("watch nf_tables", err)
+		}
+		// Until its last message is read a socket that overflowed drops all
+		// that comes, without another word. A new one sees all from now on.
+		seeing = func() { onChange("") }
 	}
+}
+
+// follow reads nl until that fails or ctx is done, and closes it.
+func (t *Table) follow(ctx context.Context, nl *netlink.Conn, onChange func(who string)) error {
 	stop := context.AfterFunc(ctx, func() { nl.Close() })
 	defer func() {
 		if stop() {
@@ -30,22 +48,14 @@ func (t *Table) Watch(ctx context.Context, ready func(), onChange func(who strin
 		}
 	}()
 	if err := nl.SetReadBuffer(watchBuffer); err != nil {
-		return explain("watch nf_tables", err)
+		return err
 	}
-	ready()
 	own := t.writer.nl.PID()
 	touched := false // by somebody else, since the last generation
 	for {
 		messages, err := nl.Receive()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, unix.ENOBUFS):
-			touched = false
-			onChange("")
-			continue
-		case err != nil:
-			return explain("watch nf_tables", err)
+		if err != nil {
+			return err
 		}
 		for _, m := range messages {
 			switch {

@@ -1,0 +1,277 @@
+package nft_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ftpinhole/rules"
+	"ftpinhole/rules/nft"
+)
+
+func TestAddAndRemove(t *testing.T) {
+	ns := newNamespace(t, "add")
+	table := ns.installed(t, forward())
+	holds := func(when string, want ...string) {
+		t.Helper()
+		got := ns.elements(t)
+		for _, w := range want {
+			if !strings.Contains(got, w) {
+				t.Errorf("%s: no %q in %q", when, w, got)
+			}
+		}
+		if n := strings.Count(got, "comment"); n != len(want) {
+			t.Errorf("%s: %d elements in %q, want %d", when, n, got, len(want))
+		}
+	}
+	a1, a2 := pinhole("a-1", client4, data4), pinhole("a-2", client4, data4)
+
+	add(t, table, a1)
+	holds("added", "10.0.1.2 . 10.0.2.2 . 50055")
+	add(t, table, a2)
+	holds("its key repeated", `comment "a-2"`)
+	remove(t, table, "a-1")
+	holds("the older removed", `comment "a-2"`)
+	remove(t, table, "a-2")
+	holds("the newer removed")
+	remove(t, table, "a-2")
+	remove(t, table, "never seen")
+
+	add(t, table, pinhole("b-1", client6, data6))
+	holds("IPv6", `fd00:1::2 . fd00:2::2 . 50055`)
+	add(t, table, pinhole("c-1", "::ffff:10.0.1.2", "[::ffff:10.0.2.2]:50055"))
+	holds("mapped", "10.0.1.2 . 10.0.2.2 . 50055", `comment "b-1"`)
+
+	ns.run(t, "nft flush set inet ftpinhole pinholes4", "")
+	add(t, table, a1)
+	holds("repeated after somebody else removed it", `comment "a-1"`, `comment "b-1"`)
+	ns.run(t, "nft flush set inet ftpinhole pinholes4", "")
+	remove(t, table, "a-1")
+	holds("removed after somebody else did", `comment "b-1"`)
+	add(t, table, a1)
+	ns.run(t, "nft flush ruleset", "")
+	remove(t, table, "a-1")
+	if err := table.Add(a2, time.Now()); err == nil {
+		t.Error("added to a table that is gone")
+	}
+}
+
+// A table that starts on an older one's set, or has lost count, still gives an
+// element of its key a fresh time and a name of its own.
+func TestAddOverUnknown(t *testing.T) {
+	ns := newNamespace(t, "unknown")
+	old, table := ns.installed(t, forward()), ns.table(t, forward())
+	p := pinhole("old", client4, data4)
+	p.Timeout = time.Second
+	add(t, old, p)
+	p.ID, p.Timeout = "new", time.Hour
+	add(t, table, p)
+	if got := ns.elements(t); !strings.Contains(got, `comment "new"`) || !strings.Contains(got, "timeout 1h") {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestTimeout(t *testing.T) {
+	l := newLab(t)
+	l.server.listen(t, port)
+	table := l.gateway.installed(t, forward())
+	short := pinhole("a-1", client4, data4)
+	short.Timeout = 200 * time.Millisecond
+
+	// Repeated, it has its whole time again.
+	add(t, table, short)
+	time.Sleep(150 * time.Millisecond)
+	add(t, table, short)
+	time.Sleep(100 * time.Millisecond)
+	if !l.client.attempt(t, 0, data4, soon) {
+		t.Error("gone before its repeated time was over")
+	}
+
+	add(t, table, short)
+	time.Sleep(300 * time.Millisecond)
+	if l.client.attempt(t, 0, data4, drop) {
+		t.Error("open after its time")
+	}
+	if got := l.gateway.elements(t); got != "" {
+		t.Errorf("still listed: %q", got)
+	}
+	remove(t, table, "a-1") // expired: no error
+	add(t, table, short)    // and can be opened again
+	if !l.client.attempt(t, 0, data4, soon) {
+		t.Error("shut when opened again after its time")
+	}
+}
+
+func TestFull(t *testing.T) {
+	ns := newNamespace(t, "full")
+	c := forward()
+	c.SetSize = 4
+	table := ns.installed(t, c)
+	at := func(i int) rules.Pinhole {
+		return pinhole(fmt.Sprintf("a-%d", i), client4, fmt.Sprintf("10.0.2.2:%d", 50000+i))
+	}
+	for i := range 4 {
+		add(t, table, at(i))
+	}
+	err := table.Add(at(4), time.Now())
+	if !errors.Is(err, nft.ErrFull) || !strings.Contains(err.Error(), "raise") {
+		t.Errorf("got %v", err)
+	}
+	add(t, table, pinhole("b-1", client6, data6)) // the other family has room
+	// Full is no reason to refuse a fresh time to what is there.
+	if err := table.Add(at(3), time.Now()); err != nil {
+		t.Errorf("repeated while full: %v", err)
+	}
+	remove(t, table, "a-0")
+	add(t, table, at(4))
+}
+
+func TestAddErrors(t *testing.T) {
+	ns := newNamespace(t, "bad")
+	table := ns.installed(t, forward())
+	for _, test := range []struct {
+		name   string
+		change func(*rules.Pinhole)
+		want   string
+	}{
+		{"two families", func(p *rules.Pinhole) { p.Src = netip.MustParseAddr(client6) }, "one family"},
+		{"no source", func(p *rules.Pinhole) { p.Src = netip.Addr{} }, "one family"},
+		{"no destination", func(p *rules.Pinhole) { p.Dst = netip.AddrPort{} }, "one family"},
+		{"source port", func(p *rules.Pinhole) { p.SrcPort = 20 }, "Config.SourcePorts"},
+		{"no time", func(p *rules.Pinhole) { p.Timeout = 0 }, "more than 0"},
+		{"no id", func(p *rules.Pinhole) { p.ID = "" }, "1 to 127"},
+		{"long id", func(p *rules.Pinhole) { p.ID = strings.Repeat("x", 128) }, "1 to 127"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := pinhole("a-1", client4, data4)
+			test.change(&p)
+			if err := table.Add(p, time.Now()); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want something with %q", err, test.want)
+			}
+		})
+	}
+	p := pinhole(strings.Repeat("x", 127), client4, data4)
+	add(t, table, p)
+	if got := ns.elements(t); !strings.Contains(got, p.ID) {
+		t.Errorf("the longest id is not listed: %q", got)
+	}
+}
+
+// Install puts back what was open, with the time that is left, but not what a
+// connection has used: that would let a second one through.
+func TestInstallKeepsPinholes(t *testing.T) {
+	for _, loss := range []string{"", "nft flush ruleset"} {
+		t.Run(loss, func(t *testing.T) {
+			l := newLab(t)
+			l.server.listen(t, port)
+			table := l.gateway.installed(t, forward())
+			opened := time.Now()
+			add(t, table, pinhole("used", client4, data4))
+			add(t, table, pinhole("open", client4, "10.0.2.2:50056"))
+			add(t, table, pinhole("removed", client4, "10.0.2.2:50057"))
+			short := pinhole("expired", client4, "10.0.2.2:50058")
+			short.Timeout = 10 * time.Second
+			add(t, table, short)
+			remove(t, table, "removed")
+			if !l.client.attempt(t, 0, data4, soon) {
+				t.Fatal("no connection")
+			}
+			if ids, err := table.Arrived(); !slices.Equal(ids, []string{"used"}) || err != nil {
+				t.Errorf("arrived: %v, %v", ids, err)
+			}
+			l.gateway.run(t, loss, "")
+			if err := table.Install(opened.Add(20 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			got := l.gateway.elements(t)
+			if strings.Count(got, "comment") != 1 || !strings.Contains(got, `comment "open"`) {
+				t.Errorf("elements: %q", got)
+			}
+			if !strings.Contains(got, "expires 9s") && !strings.Contains(got, "expires 10s") {
+				t.Errorf("20 s of 30 s are over, but: %q", got)
+			}
+			if ids, err := table.Arrived(); !slices.Equal(ids, []string{"used"}) || err != nil {
+				t.Errorf("arrived, after: %v, %v", ids, err)
+			}
+		})
+	}
+}
+
+// Thousands of pinholes go back in one batch, which is larger than the usual
+// socket buffer.
+func TestInstallKeepsMany(t *testing.T) {
+	ns := newNamespace(t, "many")
+	table := ns.installed(t, forward())
+	const many = 5000
+	for i := range many {
+		add(t, table, pinhole(fmt.Sprintf("a-%d", i), client4, fmt.Sprintf("10.0.2.2:%d", 10000+i)))
+	}
+	ns.run(t, "nft flush ruleset", "")
+	if err := table.Install(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(ns.elements(t), "comment"); got != many {
+		t.Errorf("%d elements, want %d", got, many)
+	}
+	if err := table.Add(pinhole("b-1", client4, data4), time.Now()); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// While another program loads a large set, a change waits for it, but what
+// only reads does not.
+func TestReadersDoNotWait(t *testing.T) {
+	ns := newNamespace(t, "busy")
+	table := ns.installed(t, forward())
+	add(t, table, pinhole("a-1", client4, data4))
+	var load strings.Builder
+	load.WriteString("table inet other {\n set s {\n type ipv4_addr\n elements = {\n")
+	for i := range 200000 {
+		fmt.Fprintf(&load, "11.%d.%d.%d,\n", i>>16, i>>8&255, i&255)
+	}
+	load.WriteString("}\n }\n }\n")
+	cmd := exec.Command("ip", "netns", "exec", string(ns), "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(load.String())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	loaded := make(chan error, 1)
+	go func() { loaded <- cmd.Wait() }()
+	var slowestRead, slowestAdd time.Duration
+	for i := 0; ; i++ {
+		select {
+		case err := <-loaded:
+			if err != nil {
+				t.Error(err)
+			}
+			t.Logf("slowest read %v, slowest add %v", slowestRead, slowestAdd)
+			if slowestRead > slowestAdd && slowestRead > 200*time.Millisecond {
+				t.Errorf("a reader waited %v", slowestRead)
+			}
+			return
+		default:
+		}
+		added := make(chan time.Duration, 1)
+		go func() {
+			start := time.Now()
+			if err := table.Add(pinhole("b-1", client4, "10.0.2.2:50056"), start); err != nil {
+				t.Error(err)
+			}
+			added <- time.Since(start)
+		}()
+		start := time.Now()
+		if ok, err := table.Verify(); !ok || err != nil {
+			t.Errorf("Verify: %v, %v", ok, err)
+		}
+		if _, err := table.Arrived(); err != nil {
+			t.Errorf("Arrived: %v", err)
+		}
+		slowestRead = max(slowestRead, time.Since(start))
+		slowestAdd = max(slowestAdd, <-added)
+	}
+}
