@@ -23,7 +23,7 @@ import (
 // namespace moves the test's thread into a network namespace of its own, with
 // a rule that sends what goes to port 7 through queue num, and returns a file
 // descriptor of it. Both end with the test.
-func namespace(t *testing.T, num uint16) (fd int) {
+func namespace(t testing.TB, num uint16) (fd int) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, for a network namespace")
@@ -45,7 +45,7 @@ func namespace(t *testing.T, num uint16) (fd int) {
 	return int(f.Fd())
 }
 
-func command(t *testing.T, name string, args ...string) {
+func command(t testing.TB, name string, args ...string) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
 		t.Skipf("%s is not installed", name)
@@ -60,7 +60,7 @@ func command(t *testing.T, name string, args ...string) {
 
 func number() uint16 { return uint16(20000 + rand.IntN(20000)) }
 
-func open(t *testing.T, cfg Config) *Queue {
+func open(t testing.TB, cfg Config) *Queue {
 	t.Helper()
 	q, err := Open(cfg)
 	if err != nil {
@@ -71,7 +71,7 @@ func open(t *testing.T, cfg Config) *Queue {
 }
 
 // run runs the queue until the test ends or the returned function is called.
-func run(t *testing.T, q *Queue, handle func(*Packet)) (stop func()) {
+func run(t testing.TB, q *Queue, handle func(*Packet)) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -94,7 +94,7 @@ type datagrams struct {
 	next     uint32
 }
 
-func newDatagrams(t *testing.T) *datagrams {
+func newDatagrams(t testing.TB) *datagrams {
 	t.Helper()
 	to, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7})
 	if err != nil {
@@ -127,7 +127,7 @@ func newDatagrams(t *testing.T) *datagrams {
 	return d
 }
 
-func (d *datagrams) send(t *testing.T, n int) {
+func (d *datagrams) send(t testing.TB, n int) {
 	t.Helper()
 	for range n {
 		d.next++
@@ -144,7 +144,7 @@ func (d *datagrams) arrived() int {
 }
 
 // expect waits until n datagrams have arrived, none of them twice.
-func (d *datagrams) expect(t *testing.T, n int) {
+func (d *datagrams) expect(t testing.TB, n int) {
 	t.Helper()
 	wait(t, func() bool { return d.arrived() >= n }, func() string { return strconv.Itoa(d.arrived()) + " of " + strconv.Itoa(n) + " arrived" })
 	d.mu.Lock()
@@ -159,7 +159,7 @@ func (d *datagrams) expect(t *testing.T, n int) {
 	}
 }
 
-func wait(t *testing.T, ok func() bool, what func() string) {
+func wait(t testing.TB, ok func() bool, what func() string) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -273,18 +273,19 @@ func TestFailOpenQueueFull(t *testing.T) {
 	q := open(t, Config{Num: num, NetNS: namespace(t, num), MaxLen: 8})
 	d := newDatagrams(t)
 	free := make(chan struct{})
-	stop := run(t, q, func(p *Packet) {
+	release := sync.OnceFunc(func() { close(free) })
+	run(t, q, func(p *Packet) {
 		<-free
 		p.Accept()
 	})
+	t.Cleanup(release) // or Close waits for the handler
 	d.send(t, 100)
 	d.expect(t, 92)
 	if k, err := ReadKernel(num); err != nil || k.Waiting != 8 {
 		t.Errorf("kernel says %+v, %v", k, err)
 	}
-	close(free)
+	release()
 	d.expect(t, 100)
-	stop()
 }
 
 // The reader's socket is full: packets go on, and the overrun is counted.
@@ -293,13 +294,15 @@ func TestFailOpenOverrun(t *testing.T) {
 	q := open(t, Config{Num: num, NetNS: namespace(t, num), ReadBuffer: 1})
 	d := newDatagrams(t)
 	free := make(chan struct{})
+	release := sync.OnceFunc(func() { close(free) })
 	run(t, q, func(p *Packet) {
 		<-free
 		p.Accept()
 	})
+	t.Cleanup(release) // or Close waits for the handler
 	d.send(t, 500)
 	wait(t, func() bool { return d.arrived() > 400 }, func() string { return "packets are held up" })
-	close(free)
+	release()
 	d.expect(t, 500)
 	wait(t, func() bool { return q.Stats().Overruns > 0 }, func() string { return "no overrun was counted" })
 	d.send(t, 1) // the socket still works
@@ -422,5 +425,21 @@ func TestGSO(t *testing.T) {
 	wg.Wait()
 	if longest.Load() <= 1500 {
 		t.Errorf("longest packet %d bytes: the GSO flag is not on", longest.Load())
+	}
+}
+
+// The whole way of a packet: out of a socket, through the queue, into another.
+func BenchmarkPacket(b *testing.B) {
+	num := number()
+	q := open(b, Config{Num: num, NetNS: namespace(b, num)})
+	d := newDatagrams(b)
+	run(b, q, func(p *Packet) { p.Accept() })
+	b.ReportAllocs()
+	for b.Loop() {
+		n := q.Stats().Accepted
+		d.send(b, 1)
+		for q.Stats().Accepted == n {
+			runtime.Gosched()
+		}
 	}
 }
