@@ -73,14 +73,14 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return s, err
 }
 
-// Pinholes asks for the open pinholes, at most n of them (1 to 65536).
+// Pinholes asks for the open pinholes, at most n of them (1 to MaxListed).
 func (c *Client) Pinholes(ctx context.Context, n int) (PinholeList, error) {
 	var l PinholeList
 	err := c.get(ctx, "/v1/pinholes?limit="+strconv.Itoa(n), &l)
 	return l, err
 }
 
-// Sessions asks for the control sessions, at most n of them (1 to 65536).
+// Sessions asks for the control sessions, at most n of them (1 to MaxListed).
 func (c *Client) Sessions(ctx context.Context, n int) (SessionList, error) {
 	var l SessionList
 	err := c.get(ctx, "/v1/sessions?limit="+strconv.Itoa(n), &l)

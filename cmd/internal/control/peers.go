@@ -12,12 +12,8 @@ import (
 // Connections at once. Those that may do all have some to themselves, so that
 // readers cannot lock the administrator out.
 const (
-	maxConns    = 64
-	maxReaders  = 48
-	maxHeader   = 8 << 10 // bytes of a request's header
-	maxBody     = 64 << 10
-	maxListed   = 65536 // entries of a list, at most
-	usualListed = 1000
+	maxConns   = 64
+	maxReaders = 48
 )
 
 // conn is an accepted connection, and who is at its other end.

@@ -12,6 +12,15 @@ import (
 	"time"
 )
 
+// MaxListed is how many entries a list has at most.
+const MaxListed = 65536
+
+const (
+	usualListed = 1000     // entries of a list, if the request has no limit
+	maxHeader   = 8 << 10  // bytes of a request's header
+	maxBody     = 64 << 10 // bytes of a request's body
+)
+
 // Server answers on the control socket.
 type Server struct {
 	src  Source
@@ -125,8 +134,8 @@ func limit(r *http.Request) (int, error) {
 		return usualListed, nil
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > maxListed {
-		return 0, fmt.Errorf("limit %q is not a number from 1 to %d", text, maxListed)
+	if err != nil || n < 1 || n > MaxListed {
+		return 0, fmt.Errorf("limit %q is not a number from 1 to %d", text, MaxListed)
 	}
 	return n, nil
 }
