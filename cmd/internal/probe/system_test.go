@@ -1,0 +1,196 @@
+package probe
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/mdlayher/netlink"
+	"github.com/ti-mo/netfilter"
+	"golang.org/x/sys/unix"
+)
+
+func TestAllRows(t *testing.T) {
+	inNetNS(t)
+	var names []string
+	for _, r := range Run(context.Background(), defaults()) {
+		names = append(names, r.Name)
+		if r.Level == Error {
+			t.Errorf("error in an empty namespace: %+v", r)
+		}
+	}
+	want := []string{"capabilities", "nft", "queue statement", "queue", "conntrack", "events", "accounting",
+		"accept line", "kernel helper", "flowtable", "mark"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+}
+
+// A check must leave nothing behind, and disturb nobody.
+func TestNothingIsChanged(t *testing.T) {
+	inNetNS(t)
+	nft(t, base("inet", "forward", "drop"))
+	list := func() string {
+		out, err := exec.Command("nft", "-a", "list", "ruleset").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	monitor := exec.Command("nft", "monitor")
+	var heard strings.Builder
+	monitor.Stdout = &heard
+	if err := monitor.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(200 * time.Millisecond)
+	before := list()
+	Run(context.Background(), defaults())
+	time.Sleep(200 * time.Millisecond)
+	_ = monitor.Process.Kill()
+	_ = monitor.Wait()
+	if diff := cmp.Diff(before, list()); diff != "" {
+		t.Errorf("ruleset changed:\n%s", diff)
+	}
+	if strings.Contains(heard.String(), "rule") && strings.Contains(heard.String(), " fw ") {
+		t.Errorf("others heard of: %s", heard.String())
+	}
+	if nums, err := boundQueues(); err != nil || len(nums) > 0 {
+		t.Errorf("queues left bound: %v, %v", nums, err)
+	}
+}
+
+func TestAccounting(t *testing.T) {
+	for value, level := range map[string]Level{"0": Warning, "1": OK} {
+		inNetNS(t)
+		if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_acct", []byte(value), 0); err != nil {
+			t.Skip(err)
+		}
+		row := worst(t, defaults(), "accounting")
+		if row.Level != level || level != OK && !strings.Contains(row.Mend, "sysctl -w net.netfilter.nf_conntrack_acct=1") {
+			t.Errorf("nf_conntrack_acct=%s: %+v", value, row)
+		}
+	}
+}
+
+func TestEventsSwitchedOff(t *testing.T) {
+	inNetNS(t)
+	if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_events", []byte("0"), 0); err != nil {
+		t.Skip(err)
+	}
+	if row := worst(t, defaults(), "events"); row.Level != Error {
+		t.Errorf("%+v", row)
+	}
+}
+
+func TestCapabilityIsMissing(t *testing.T) {
+	inNetNS(t)
+	runtime.LockOSThread()
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capset(&hdr, &data[0]); err != nil {
+		t.Fatal(err)
+	}
+	rows := Run(context.Background(), defaults())
+	if len(rows) != 1 || rows[0].Level != Error || rows[0].Cause != Permission || rows[0].Mend == "" {
+		t.Errorf("%+v", rows)
+	}
+}
+
+// CAP_NET_ADMIN alone is enough, also for another user.
+func TestOneCapabilityIsEnough(t *testing.T) {
+	inNetNS(t)
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	only := uint32(1 << unix.CAP_NET_ADMIN)
+	data := [2]unix.CapUserData{{Effective: only, Permitted: only}}
+	if _, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0); errno != 0 {
+		t.Fatal(errno)
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, 65534, 65534, 65534); errno != 0 { // this thread only
+		t.Fatal(errno)
+	}
+	if err := unix.Capset(&hdr, &data[0]); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range Run(context.Background(), defaults()) {
+		if r.Level == Error {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// hold binds a queue until the test ends.
+func hold(t *testing.T, num uint16) {
+	t.Helper()
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	req, err := message(netfilter.NFSubsysQueue, 2, netlink.Acknowledge, 0, num,
+		func(ae *netlink.AttributeEncoder) { ae.Bytes(1, []byte{1, 0, 0, 0}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Execute(req); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestQueue(t *testing.T) {
+	const table = "table inet ftpinhole { chain c { type filter hook forward priority 50\n }\n }\n"
+	for _, tt := range []struct {
+		name   string
+		bound  uint16
+		table  bool
+		num    uint16
+		level  Level
+		detail string
+	}{
+		{"free", 0, false, 2100, OK, "queues 2100-2103 can be bound"},
+		{"another program", 2102, false, 2100, Error, "another program reads queue 2102"},
+		{"beside it", 2104, false, 2100, OK, "can be bound"},
+		{"ourselves", 2100, true, 2100, OK, "ftpinhole is running"},
+		{"our table, nobody reads", 0, true, 2100, OK, "can be bound"},
+		{"number too high", 0, false, 65534, Error, "over 65535"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inNetNS(t)
+			if tt.bound != 0 {
+				hold(t, tt.bound)
+			}
+			if tt.table {
+				nft(t, table)
+			}
+			cfg := defaults()
+			cfg.QueueNum = tt.num
+			if row := worst(t, cfg, "queue"); row.Level != tt.level || !strings.Contains(row.Detail, tt.detail) {
+				t.Errorf("%+v, want %v, %q", row, tt.level, tt.detail)
+			}
+		})
+	}
+}
+
+// A kernel without a feature refuses the whole transaction, and says so.
+func TestRefusedTransaction(t *testing.T) {
+	inNetNS(t)
+	k, err := dialKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	err = k.tryIn(func(t table) []draft {
+		return t.rule("nosuchthing", func(*netlink.AttributeEncoder) {})
+	})
+	if !errnoIs(err, unix.ENOENT) {
+		t.Errorf("a rule of an unknown expression: %v, want ENOENT", err)
+	}
+	if out, _ := exec.Command("nft", "list", "tables").Output(); len(out) > 0 {
+		t.Errorf("left behind: %s", out)
+	}
+}
