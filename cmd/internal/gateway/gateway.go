@@ -60,38 +60,40 @@ type Gateway struct {
 
 // Open binds the queues and opens everything that the daemon needs. Nothing is
 // changed in the kernel before Run; version is what status says of the program.
-func Open(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (g *Gateway, err error) {
-	g = &Gateway{
+func Open(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (*Gateway, error) {
+	g := &Gateway{
 		config: cfg, version: version, log: log, started: time.Now(),
 		counters: &counters{}, joinable: &joinable{},
 	}
-	defer func() {
-		if err != nil {
-			g.Close()
-		}
-	}()
-	policy, err := cfg.NewPolicy()
+	if err := g.open(ctx); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	return g, nil
+}
+
+func (g *Gateway) open(ctx context.Context) error {
+	policy, err := g.config.NewPolicy()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := g.bind(); err != nil {
-		return nil, err
+		return err
 	}
-	if g.audit, err = audit.Open(cfg.AuditLog, log); err != nil {
-		return nil, err
+	if g.audit, err = audit.Open(g.config.AuditLog, g.log); err != nil {
+		return err
 	}
-	if g.table, err = nft.Dial(tableConfig(cfg, policy)); err != nil {
-		return nil, err
+	if g.table, err = nft.Dial(tableConfig(g.config, policy)); err != nil {
+		return err
 	}
 	if g.kernel, err = flows.Dial(0); err != nil {
-		return nil, fmt.Errorf("conntrack: %w", err)
+		return fmt.Errorf("conntrack: %w", err)
 	}
-	events, err := flows.Listen(ctx, flows.Config{Mask: cfg.Mark | controlMark})
+	events, err := flows.Listen(ctx, flows.Config{Mask: g.config.Mark | controlMark})
 	if err != nil {
-		return nil, fmt.Errorf("conntrack events: %w", err)
+		return fmt.Errorf("conntrack events: %w", err)
 	}
 	g.assemble(policy, events.Events())
-	return g, nil
+	return nil
 }
 
 func tableConfig(cfg config.Config, policy *rules.Policy) nft.Config {
@@ -188,7 +190,7 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	for i, q := range g.queues {
 		s := g.shards[i]
 		tasks.Go(func() {
-			if err := q.Run(path, func(p *queue.Packet) { s.packets <- queued{p} }); err != nil {
+			if err := q.Run(path, func(p *queue.Packet) { s.hand(path, queued{p}) }); err != nil {
 				cancel(err)
 			}
 		})

@@ -49,6 +49,8 @@ type shard struct {
 
 	held map[connection]*hold
 	pkt  conntrack.Packet
+	// warned is when the log said last that a data connection was blocked.
+	warned time.Time
 }
 
 // connection names a control connection whichever way a packet goes.
@@ -106,6 +108,16 @@ func (s *shard) run(ctx context.Context, beat func()) {
 			s.guard(s.tick)
 			beat()
 		}
+	}
+}
+
+// hand passes a packet to the shard. While it is busy, packets wait in the
+// kernel, until the queue there is full and they go on unseen.
+func (s *shard) hand(ctx context.Context, p packet) {
+	select {
+	case s.packets <- p:
+	case <-ctx.Done():
+		p.Accept()
 	}
 }
 
@@ -172,6 +184,7 @@ func (s *shard) carryOut(effects []conntrack.Effect, conn connection, h *hold) {
 		case conntrack.DoRecord:
 			s.counters.count(r)
 			s.record(*r)
+			s.warnBlocked(r)
 		case conntrack.DoOpen:
 			s.change(change{add: true, hole: rules.Pinhole{
 				ID: r.Pinhole.ID, Src: r.Pinhole.Src, SrcPort: r.Pinhole.FromPort,
@@ -185,6 +198,16 @@ func (s *shard) carryOut(effects []conntrack.Effect, conn connection, h *hold) {
 			})
 		}
 	}
+}
+
+// warnBlocked says, once a minute at the most, that the accept line is missing.
+func (s *shard) warnBlocked(r *conntrack.Record) {
+	if r.Reason != conntrack.Blocked || r.Time.Sub(s.warned) < time.Minute {
+		return
+	}
+	s.warned = r.Time
+	s.log.Warn("a data connection was dropped by another rule; does each base chain that drops have the line of: ftpinhole rules nft",
+		"pinhole", r.Pinhole.ID, "src", r.Pinhole.Src, "dst", r.Pinhole.Dst)
 }
 
 // change asks for a change in the kernel's pinholes.
