@@ -106,11 +106,11 @@ func acceptLine(c *chain, mark uint32) string {
 		}
 		return fmt.Sprintf("%s -I %s %s", tool, c.name, xtablesLine(mark))
 	}
-	return fmt.Sprintf("nft insert rule %s %s %s ct mark and 0x%08x == 0x%08x accept", familyName(c.family), c.table, c.name, mark, mark)
+	return fmt.Sprintf("nft insert rule %s %s %s ct mark and %#x == %#x accept", familyName(c.family), c.table, c.name, mark, mark)
 }
 
 func xtablesLine(mark uint32) string {
-	return fmt.Sprintf("-m connmark --mark 0x%08x/0x%08x -j ACCEPT", mark, mark)
+	return fmt.Sprintf("-m connmark --mark %#x/%#x -j ACCEPT", mark, mark)
 }
 
 // isXtables tells a table of iptables-nft by its names.

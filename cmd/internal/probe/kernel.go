@@ -52,9 +52,11 @@ func (k *kernel) dump(msg netfilter.MessageType, family uint8, put func(*netlink
 	return k.conn.Execute(req)
 }
 
-// try runs a transaction (nfnetlink_rcv_batch) and gives the first refusal.
-// All or nothing of it happens.
-func (k *kernel) try(msgs []netlink.Message) error {
+// try asks whether the kernel would take a transaction (nfnetlink_rcv_batch),
+// without doing it: its last message is one that must be refused, which undoes
+// the others before anybody sees them. A commit, even of a table that is gone
+// at its end, is heard by nft monitor, which aborts on some of it.
+func (k *kernel) try(msgs []netlink.Message, refused netlink.Message) error {
 	begin, err := message(netfilter.NFSubsysNone, unix.NFNL_MSG_BATCH_BEGIN, 0, 0, unix.NFNL_SUBSYS_NFTABLES, nil)
 	if err != nil {
 		return err
@@ -63,7 +65,7 @@ func (k *kernel) try(msgs []netlink.Message) error {
 	if err != nil {
 		return err
 	}
-	// A socket of its own: a refused batch is answered by any number of errors.
+	// A socket of its own: there may be more errors than the one that is read.
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return err
@@ -72,26 +74,20 @@ func (k *kernel) try(msgs []netlink.Message) error {
 	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return err
 	}
-	all := []netlink.Message{begin}
-	for _, m := range msgs {
-		m.Header.Flags |= netlink.Acknowledge
-		all = append(all, m)
-	}
-	if _, err := conn.SendMessages(append(all, end)); err != nil {
+	sent, err := conn.SendMessages(append(append([]netlink.Message{begin}, msgs...), refused, end))
+	if err != nil {
 		return err
 	}
-	for acks := 0; acks < len(msgs); {
-		got, err := conn.Receive()
-		if err != nil {
-			return err
-		}
-		for _, m := range got {
-			if m.Header.Type == netlink.Error { // of errno 0; others are errors of Receive
-				acks++
-			}
-		}
+	// Errors come in the order of the messages.
+	_, err = conn.Receive()
+	var op *netlink.OpError
+	switch {
+	case err == nil:
+		return errors.New("the kernel took what it must refuse")
+	case errors.As(err, &op) && op.Sequence == sent[len(sent)-2].Header.Sequence && errnoIs(err, unix.ENOENT):
+		return nil
 	}
-	return nil
+	return err
 }
 
 // errnoIs reports whether the kernel refused with one of these.

@@ -23,11 +23,11 @@ func marks(rs *ruleset, cfg Config) []Row {
 	var rows []Row
 	for _, r := range found {
 		rows = append(rows, Row{Name: name, Level: Warning,
-			Detail: fmt.Sprintf("%s overwrites bit 0x%08x of the ct mark of data connections", r, cfg.Mark),
-			Mend:   fmt.Sprintf("leave the bit alone there (nft: ct mark set ct mark and 0x%08x or …; iptables: --set-xmark with a mask), or choose another with mark", cfg.Mark)})
+			Detail: fmt.Sprintf("%s overwrites bit %#x of the ct mark of data connections", r, cfg.Mark),
+			Mend:   fmt.Sprintf("leave the bit alone there (nft: ct mark set ct mark and %#x or …; iptables: --set-xmark with a mask), or choose another with mark", cfg.Mark)})
 	}
 	if len(rows) == 0 {
-		rows = []Row{{Name: name, Detail: fmt.Sprintf("nobody else writes bit 0x%08x", cfg.Mark)}}
+		rows = []Row{{Name: name, Detail: fmt.Sprintf("nobody else writes bit %#x", cfg.Mark)}}
 	}
 	return rows
 }

@@ -10,9 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nft tries the kind of set and the ways to a queue that the daemon uses, in
-// tables that are made and deleted in one transaction: the kernel judges all
-// of it, and nobody ever sees any of it.
+// nft tries the kind of set and the ways to a queue that the daemon uses: the
+// kernel judges all of it, and undoes it.
 func (k *kernel) nft() []Row {
 	rows := []Row{{Name: "nft", Detail: "tables, timeout sets and limits of elements"}}
 	if err := k.tryIn(addSet); err != nil {
@@ -42,14 +41,14 @@ type draft struct {
 // table is the name of a throw-away table, family inet.
 type table string
 
-// tryIn puts drafts between the making and the deleting of a table.
+// tryIn tries drafts in a table that is not there before or after.
 func (k *kernel) tryIn(drafts func(table) []draft) error {
 	t := table("ftpinhole_check_" + rand.Text()[:8])
 	all := append([]draft{{unix.NFT_MSG_NEWTABLE, netlink.Create | netlink.Excl, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_TABLE_NAME, string(t))
 	}}}, drafts(t)...)
 	all = append(all, draft{unix.NFT_MSG_DELTABLE, 0, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_TABLE_NAME, string(t))
+		ae.String(unix.NFTA_TABLE_NAME, string(t)+"_never") // ENOENT
 	}})
 	var msgs []netlink.Message
 	for _, d := range all {
@@ -59,7 +58,8 @@ func (k *kernel) tryIn(drafts func(table) []draft) error {
 		}
 		msgs = append(msgs, m)
 	}
-	return k.try(msgs)
+	last := len(msgs) - 1
+	return k.try(msgs[:last], msgs[last])
 }
 
 // addSet makes a set as the pinholes' is: elements that expire, each with a
