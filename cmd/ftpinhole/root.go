@@ -27,6 +27,7 @@ client and server agree on opens the firewall for just that connection.`,
 	}
 	root.AddCommand(
 		newRun(),
+		newCheck(),
 		newReplay(),
 		newStatus(),
 		newList(),

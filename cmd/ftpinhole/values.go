@@ -38,7 +38,7 @@ func (p *portList) String() string {
 	return strings.Join(words, ",")
 }
 
-func (p *portList) Type() string { return "port,…" }
+func (p *portList) Type() string { return "list" }
 
 func (p *portList) Set(s string) error {
 	*p = nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -229,14 +230,21 @@ func TestQueueCount(t *testing.T) {
 	}
 }
 
+// mend is what each error ends with.
+var mend = regexp.MustCompile(`[;:,] (write|correct|remove|or write) `)
+
 // Error xor a valid configuration, whatever the bytes.
 func FuzzLoad(f *testing.F) {
 	reference, err := os.ReadFile("reference.toml")
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(reference)
-	f.Add(uncommented(string(reference)))
+	// One seed for each key: the fuzzer takes a minute to minimize a large one.
+	for line := range strings.Lines(string(uncommented(string(reference)))) {
+		if !strings.HasPrefix(line, "#") {
+			f.Add([]byte(line))
+		}
+	}
 	for _, doc := range []string{"ports = [21", "[[policy.rule]]\nclients = ['::1']", "a.b.c = {d = 1}", "[policy]\n[policy]", "\"\\u0000\" = 1"} {
 		f.Add([]byte(doc))
 	}
@@ -247,8 +255,10 @@ func FuzzLoad(f *testing.F) {
 			err = l.validate()
 		}
 		if err != nil {
-			if text := err.Error(); !strings.Contains(text, "write ") && !strings.Contains(text, "correct ") {
-				t.Errorf("%q does not say what to do", text)
+			for line := range strings.Lines(err.Error()) {
+				if !mend.MatchString(line) {
+					t.Errorf("%q does not say what to do", line)
+				}
 			}
 			return
 		}

@@ -323,12 +323,8 @@ func TestOthersMayOnlyRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	nobodys := func() error { // the error of Dial as nobody
-		_, err := request(path, 65534, "GET /v1/status")
-		return err
-	}
-	if err := nobodys(); !errors.Is(err, os.ErrPermission) {
-		t.Errorf("nobody can open a 0660 socket: %v", err)
+	if err := as(65534, func() error { _, err := Dial(path); return err }); !errors.Is(err, ErrNotPermitted) || !strings.Contains(err.Error(), "sudo") {
+		t.Errorf("nobody opens a 0660 socket: %v", err)
 	}
 	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatal(err)
@@ -343,40 +339,39 @@ func TestOthersMayOnlyRead(t *testing.T) {
 		{65534, "POST /v1/flush", "403 Forbidden"},
 		{65534, "DELETE /v1/status", "403 Forbidden"},
 	} {
-		got, err := request(path, tt.uid, tt.request)
+		var got string
+		err := as(tt.uid, func() (err error) { got, err = request(path, tt.request); return err })
 		if err != nil || !strings.HasPrefix(got, "HTTP/1.1 "+tt.want) {
 			t.Errorf("uid %d, %s: %q, %v", tt.uid, tt.request, got, err)
 		}
 	}
 }
 
-// request sends a request as another user: with a thread of its own, which
-// ends with the goroutine, since it is never unlocked.
-func request(path string, uid int, line string) (string, error) {
-	type result struct {
-		text string
-		err  error
-	}
-	done := make(chan result)
+// as calls f as another user: on a thread of its own, which ends with the
+// goroutine, since it is never unlocked.
+func as(uid int, f func() error) error {
+	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
 		id := uintptr(uid)
 		for _, call := range [][4]uintptr{{unix.SYS_SETGROUPS}, {unix.SYS_SETRESGID, id, id, id}, {unix.SYS_SETRESUID, id, id, id}} {
 			if _, _, errno := unix.RawSyscall(call[0], call[1], call[2], call[3]); errno != 0 {
-				done <- result{err: errno}
+				done <- errno
 				return
 			}
 		}
-		c, err := net.Dial("unix", path)
-		if err != nil {
-			done <- result{err: err}
-			return
-		}
-		defer c.Close()
-		fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", line)
-		b, err := io.ReadAll(c)
-		done <- result{string(b), err}
+		done <- f()
 	}()
-	r := <-done
-	return r.text, r.err
+	return <-done
+}
+
+func request(path, line string) (string, error) {
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", line)
+	b, err := io.ReadAll(c)
+	return string(b), err
 }
