@@ -1,0 +1,204 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// readyLimit is how long a daemon may take until it is ready, race detector
+// and busy machine included.
+const readyLimit = 20 * time.Second
+
+// binary is where the program is: FTPINHOLE_BINARY, or built once for each
+// test process, with the race detector.
+var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("FTPINHOLE_BINARY"); path != "" {
+		return filepath.Abs(path)
+	}
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	dir := buildDir()
+	build := exec.Command("go", "build", "-race", "-o", filepath.Join(dir, "ftpinhole"), "./cmd/ftpinhole")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", errors.Join(fmt.Errorf("build the daemon: %w\n%s", err, out), os.RemoveAll(dir))
+	}
+	return filepath.Join(dir, "ftpinhole"), nil
+})
+
+// buildDir is unlike any other process's, so that Main finds it again.
+func buildDir() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("ftpinhole-lab-%d", os.Getpid()))
+}
+
+// Main runs a package's tests and removes the program that they built.
+func Main(m *testing.M) int {
+	defer os.RemoveAll(buildDir())
+	return m.Run()
+}
+
+// Daemon is a running `ftpinhole run` in a lab's gateway.
+type Daemon struct {
+	Socket    string
+	AuditPath string
+	StateDir  string
+
+	lab    *Lab
+	path   string
+	cmd    *exec.Cmd
+	stderr syncBuffer
+	done   chan struct{} // closed when the process has ended
+}
+
+// Program runs ftpinhole in a namespace to its end and returns its output and
+// exit code. The wrapper, if any, is put before it: setpriv, say.
+func (l *Lab) Program(where Where, wrapper []string, args ...string) (stdout, stderr string, code int) {
+	l.t.Helper()
+	path, err := binary()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(l.t.Context(), readyLimit)
+	defer cancel()
+	argv := append(append(append([]string{}, wrapper...), path), args...)
+	cmd := l.Command(ctx, where, argv[0], argv[1:]...)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err = cmd.Run()
+	if ctx.Err() != nil {
+		l.t.Fatalf("ftpinhole %s did not end within %v\n%s", strings.Join(args, " "), readyLimit, errOut.String())
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		l.t.Fatal(err)
+	}
+	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
+}
+
+// StartDaemon starts the daemon in the gateway, with its files in a folder of
+// the test, and waits until `ftpinhole status` says that it is ready. It is
+// killed when the test ends, if it has not been stopped.
+func (l *Lab) StartDaemon(args ...string) *Daemon {
+	l.t.Helper()
+	dir := l.t.TempDir()
+	d := &Daemon{
+		Socket:    filepath.Join(dir, "s"), // the path of a socket is short
+		AuditPath: filepath.Join(dir, "audit.json"),
+		StateDir:  filepath.Join(dir, "state"),
+		lab:       l,
+	}
+	d.start(args...)
+	return d
+}
+
+// Restart starts another daemon with the same files.
+func (d *Daemon) Restart(args ...string) *Daemon {
+	d.lab.t.Helper()
+	next := &Daemon{Socket: d.Socket, AuditPath: d.AuditPath, StateDir: d.StateDir, lab: d.lab}
+	next.start(args...)
+	return next
+}
+
+func (d *Daemon) start(args ...string) {
+	t := d.lab.t
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.path = path
+	all := append([]string{"netns", "exec", d.lab.Name + "-" + string(Gateway), path, "run",
+		"--socket", d.Socket, "--audit-log", d.AuditPath, "--state-dir", d.StateDir}, args...)
+	// ip becomes the daemon, so that signals reach it.
+	d.cmd = exec.Command("ip", all...)
+	d.cmd.Stderr = &d.stderr
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	d.done = make(chan struct{})
+	go func() {
+		_ = d.cmd.Wait() // ProcessState has it
+		close(d.done)
+	}()
+	t.Cleanup(func() {
+		d.Kill()
+		text := d.stderr.String()
+		for _, trouble := range []string{"DATA RACE", "panic"} {
+			if strings.Contains(text, trouble) {
+				t.Errorf("the daemon wrote %q", trouble)
+			}
+		}
+		if t.Failed() {
+			t.Logf("daemon's stderr:\n%s", text[max(0, len(text)-8000):])
+		}
+	})
+	Eventually(t, readyLimit, "the daemon is ready", func() bool {
+		select {
+		case <-d.done:
+			t.Fatalf("the daemon ended: %v\n%s", d.cmd.ProcessState, d.stderr.String())
+		default:
+		}
+		return d.Status() == 0
+	})
+}
+
+// Status is the exit code of `ftpinhole status`: 0 ready, 1 not ready, 6 no daemon.
+func (d *Daemon) Status() int {
+	cmd := exec.Command(d.path, "status", "--socket", d.Socket)
+	_ = cmd.Run() // the code says it
+	return cmd.ProcessState.ExitCode()
+}
+
+// Stop ends the daemon as an administrator does and wants exit code 0.
+func (d *Daemon) Stop() {
+	t := d.lab.t
+	t.Helper()
+	_ = d.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-d.done:
+	case <-time.After(readyLimit):
+		t.Fatalf("the daemon did not stop within %v\n%s", readyLimit, d.stderr.String())
+	}
+	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("the daemon stopped with exit code %d, want 0", code)
+	}
+}
+
+// Kill ends the daemon without warning.
+func (d *Daemon) Kill() {
+	_ = d.cmd.Process.Kill()
+	<-d.done
+}
+
+// Stderr is what the daemon has logged.
+func (d *Daemon) Stderr() string { return d.stderr.String() }
+
+// syncBuffer may be read while a process writes to it.
+type syncBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}

@@ -1,0 +1,96 @@
+package lab
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"testing"
+	"time"
+)
+
+// Record is a line of the audit log, with the fields that the tests look at.
+type Record struct {
+	Timestamp string `json:"timestamp"`
+	EventType string `json:"event_type"`
+	FlowID    uint64 `json:"flow_id"`
+	SrcIP     string `json:"src_ip"`
+	SrcPort   uint16 `json:"src_port"`
+	DestIP    string `json:"dest_ip"`
+	DestPort  uint16 `json:"dest_port"`
+	FTP       struct {
+		User     string `json:"user"`
+		Mode     string `json:"mode"`
+		Command  string `json:"command"`
+		Path     string `json:"path"`
+		Transfer string `json:"transfer"`
+	} `json:"ftp"`
+	Pinhole struct {
+		ID            string `json:"id"`
+		Action        string `json:"action"`
+		SrcIP         string `json:"src_ip"`
+		DestIP        string `json:"dest_ip"`
+		DestPort      uint16 `json:"dest_port"`
+		SrcPort       uint16 `json:"src_port"`
+		Reason        string `json:"reason"`
+		BytesToServer int    `json:"bytes_toserver"`
+		BytesToClient int    `json:"bytes_toclient"`
+	} `json:"pinhole"`
+	Session struct {
+		Action string `json:"action"`
+		Reason string `json:"reason"`
+	} `json:"session"`
+
+	Raw string `json:"-"` // the whole line
+}
+
+// AuditRecords reads the audit log. A line that is not JSON fails the test.
+func (d *Daemon) AuditRecords() []Record {
+	t := d.lab.t
+	t.Helper()
+	text, err := os.ReadFile(d.AuditPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var records []Record
+	for line := range bytes.Lines(text) {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			break // still being written
+		}
+		record := Record{Raw: string(line)}
+		if err := json.Unmarshal(line, &record); err != nil {
+			t.Fatalf("audit log: %v in %q", err, line)
+		}
+		records = append(records, record)
+	}
+	return records
+}
+
+// Pinholes are the records of one action: open, use, close or deny.
+func Pinholes(records []Record, action string) []Record {
+	var found []Record
+	for _, record := range records {
+		if record.EventType == "pinhole" && record.Pinhole.Action == action {
+			found = append(found, record)
+		}
+	}
+	return found
+}
+
+// WaitClosed waits until every pinhole that was opened has been closed, wants
+// at least so many of them, and returns all records. Data connections are
+// reported at their end, which conntrack may tell a little later.
+func (d *Daemon) WaitClosed(t testing.TB, atLeast int) []Record {
+	t.Helper()
+	var records []Record
+	Eventually(t, 15*time.Second, "every pinhole has its close record", func() bool {
+		records = d.AuditRecords()
+		opened := len(Pinholes(records, "open"))
+		return opened >= atLeast && opened == len(Pinholes(records, "close"))
+	})
+	return records
+}

@@ -1,0 +1,163 @@
+package lab_test
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"ftpinhole/cmd/internal/lab"
+)
+
+// Must hold: IPv4 and IPv6 sessions at the same time; two clients at once;
+// ten transfers in one session.
+func TestManyTransfersAtOnce(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.StartServer("vsftpd", lab.Server)
+	d := l.StartDaemon()
+	want, err := os.ReadFile(l.Served("small.bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := netip.MustParseAddr("10.0.1.3")
+	var all sync.WaitGroup
+	for _, from := range []netip.Addr{lab.Address(lab.Client, 4), second, lab.Address(lab.Client, 6)} {
+		all.Go(func() {
+			family, command := 4, "PASV"
+			if from.Is6() {
+				family, command = 6, "EPSV"
+			}
+			s, err := l.Login(lab.Client, from, lab.Address(lab.Server, family))
+			if err != nil {
+				t.Errorf("%v: %v", from, err)
+				return
+			}
+			for range 10 {
+				data, err := s.Passive(command)
+				if err != nil {
+					t.Errorf("%v: %v", from, err)
+					return
+				}
+				got, err := s.RetrieveFrom(from, data, "small.bin")
+				if err != nil || !bytes.Equal(got, want) {
+					t.Errorf("%v: %d bytes of %d: %v", from, len(got), len(want), err)
+					return
+				}
+			}
+			if err := s.Expect("QUIT", 221); err != nil {
+				t.Errorf("%v: %v", from, err)
+			}
+		})
+	}
+	all.Wait()
+	records := d.WaitClosed(t, 30)
+	if n := len(lab.Pinholes(records, "open")); n != 30 {
+		t.Errorf("%d pinholes were opened, want 30", n)
+	}
+	for _, record := range lab.Pinholes(records, "close") {
+		if record.Pinhole.Reason != "finished" || record.Pinhole.BytesToClient < len(want) {
+			t.Errorf("want finished with at least %d bytes: %s", len(want), record.Raw)
+		}
+	}
+}
+
+// What one client may reach, another may not. Law 4.
+func TestPinholeIsForOneClient(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.StartServer("vsftpd", lab.Server)
+	l.StartDaemon()
+	s, err := l.Login(lab.Client, lab.Address(lab.Client, 4), lab.Address(lab.Server, 4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := s.Passive("PASV")
+	if err != nil {
+		t.Fatal(err)
+	}
+	thief, err := l.Dial(lab.Client, netip.MustParseAddr("10.0.1.3"), data, 500*time.Millisecond)
+	if err == nil {
+		thief.Close()
+		t.Error("another client got through the pinhole")
+	}
+	if _, err := s.Retrieve(data, "small.bin"); err != nil {
+		t.Errorf("the client itself, after that: %v", err)
+	}
+}
+
+// Must hold: a 100 MB transfer moves no data packet through the queue.
+func TestDataStaysInTheKernel(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.StartServer("vsftpd", lab.Server)
+	l.BigFile()
+	d := l.StartDaemon()
+	queued := func(name string) int {
+		before, err := l.Queued()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := l.Exec(lab.Client, "curl", "-sS", "--max-time", "60", "-o", os.DevNull, "ftp://10.0.2.2/"+name); err != nil {
+			t.Fatalf("%s: %v %s", name, err, out)
+		}
+		after, err := l.Queued()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return after - before
+	}
+	small, big := queued("hello.txt"), queued("big.bin")
+	t.Logf("control packets queued: %d for 22 bytes, %d for 100 MB", small, big)
+	if small == 0 {
+		t.Error("nothing went through the queue: it is not the daemon's")
+	}
+	// Both sessions say the same; ACKs may differ a little.
+	if big > small+20 {
+		t.Errorf("%d packets were queued for 100 MB and %d for 22 bytes: data went through the queue", big, small)
+	}
+	closed := lab.Pinholes(d.WaitClosed(t, 2), "close")
+	if got := closed[len(closed)-1].Pinhole.BytesToClient; got < 100_000_000 {
+		t.Errorf("the close record counts %d bytes, want at least 100 MB", got)
+	}
+}
+
+// Users are told "bind failed, falling back": both modes and all four
+// commands in one session.
+func TestModesMixedInOneSession(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.StartServer("vsftpd", lab.Server)
+	d := l.StartDaemon()
+	s, err := l.Login(lab.Client, lab.Address(lab.Client, 4), lab.Address(lab.Server, 4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"PASV", "PORT", "EPSV", "EPRT", "PORT", "PASV"} {
+		var got []byte
+		if command == "PASV" || command == "EPSV" {
+			data, err := s.Passive(command)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err = s.Retrieve(data, "hello.txt")
+			if err != nil {
+				t.Fatalf("%s: %v", command, err)
+			}
+		} else if got, err = s.RetrieveActive(command, "hello.txt"); err != nil {
+			t.Fatalf("%s: %v", command, err)
+		}
+		if len(got) != 22 {
+			t.Errorf("%s: %d bytes, want 22", command, len(got))
+		}
+	}
+	if n := len(lab.Pinholes(d.WaitClosed(t, 6), "deny")); n != 0 {
+		t.Errorf("%d negotiations were denied", n)
+	}
+}
