@@ -51,7 +51,7 @@ func newLab(t *testing.T) lab {
 		fmt.Fprintf(&chains, `chain %s {
 			type filter hook %s priority filter; policy drop;
 			ct state established accept
-			meta l4proto ipv6-icmp accept
+			meta l4proto 58 accept
 			tcp dport 21 accept
 			ct mark and 0x10000000 == 0x10000000 accept
 		}
@@ -219,13 +219,13 @@ func TestLaw4OneOfFour(t *testing.T) {
 				sockets[i] = fd
 			}
 		})
-		to := &unix.SockaddrInet4{Port: port, Addr: netip.MustParseAddr(server4).As4()}
+		addr := netip.MustParseAddr(server4).As4()
 		start := make(chan struct{})
 		var wait sync.WaitGroup
 		for _, fd := range sockets {
 			wait.Go(func() {
 				<-start
-				if err := unix.Connect(fd, to); err != nil && err != unix.EINPROGRESS {
+				if err := unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: addr}); err != nil && err != unix.EINPROGRESS {
 					t.Errorf("connect: %v", err)
 				}
 			})
