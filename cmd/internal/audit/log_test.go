@@ -334,22 +334,46 @@ func TestCloseOnFullDiskSaysSo(t *testing.T) {
 // logrotate to another disk when the first is full: the line of which the old
 // file holds a part is whole in the new one.
 func TestSwapWithHalfALine(t *testing.T) {
-	first, second := &disk{room: 500, err: syscall.ENOSPC}, &disk{room: 1 << 30}
+	first, second := &disk{room: 700, err: syscall.ENOSPC}, &disk{room: 1 << 30}
 	l := newLog(first, queued, quiet)
 	for i := range 10 {
 		write(l, fmt.Sprint(i))
 	}
 	eventually(t, "an error", func() bool { return l.Failures() > 0 })
-	l.mu.Lock()
+	first.add(1) // for the end of the half line
 	l.swap(second)
-	l.mu.Unlock()
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	old := first.bytes()
+	if !bytes.HasSuffix(old, []byte{'\n'}) {
+		t.Errorf("the old file's half line does not end: %q", old)
+	}
+	old = old[:len(old)-1]
 	whole := ids(t, old[:bytes.LastIndexByte(old, '\n')+1])
 	if got := append(whole, ids(t, second.bytes())...); len(got) != 10 || got[9] != "9" {
 		t.Errorf("records are %v", got)
+	}
+}
+
+// Whatever the writer is doing meanwhile, what comes after Reopen is not in the
+// old file.
+func TestAfterReopenOnlyTheNewFile(t *testing.T) {
+	for range 20 {
+		old, next := &disk{room: 1 << 30}, &disk{room: 1 << 30}
+		l := newLog(old, queued, quiet)
+		old.mu.Lock() // the writer is stuck in the old file
+		write(l, "before")
+		eventually(t, "the writer has it", func() bool { return len(l.records) == 0 })
+		l.swap(next)
+		write(l, "after")
+		old.mu.Unlock()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if o, n := ids(t, old.bytes()), ids(t, next.bytes()); len(o)+len(n) != 2 || len(n) == 0 || n[len(n)-1] != "after" {
+			t.Fatalf("old %v, new %v", o, n)
+		}
 	}
 }
 

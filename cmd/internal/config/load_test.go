@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -216,6 +217,28 @@ func TestValidateAfterFlags(t *testing.T) {
 	c.Mark = 0x40000000
 	if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), "mark: ") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// The policy knows what stands outside of [policy].
+func TestNewPolicy(t *testing.T) {
+	client, server := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	c := Default()
+	c.Ports = []uint16{21, 2121}
+	for _, local := range []bool{false, true} {
+		c.LocalActive = local
+		p, err := c.NewPolicy()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := rules.Request{Client: client, Server: server, ServerPort: 21, Endpoint: netip.AddrPortFrom(server, 2121)}
+		if got := p.Decide(r); got != rules.DeniedPort {
+			t.Errorf("a control port: %q", got)
+		}
+		r = rules.Request{Client: client, Server: server, ServerPort: 21, Active: true, ClientLocal: true, Endpoint: netip.AddrPortFrom(client, 5000)}
+		if got := p.Decide(r); (got == "") != local {
+			t.Errorf("local_active = %v: %q", local, got)
+		}
 	}
 }
 
