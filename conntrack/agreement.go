@@ -3,6 +3,7 @@ package conntrack
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"time"
 
 	"ftpinhole/parser"
@@ -12,6 +13,8 @@ import (
 const (
 	maxUser = 256
 	maxPath = 1024
+	// maxAhead is how many pinholes pipelined PORT commands of a session hold.
+	maxAhead = 4
 )
 
 // agreement is what client and server have said that bears on what may open.
@@ -26,6 +29,7 @@ type agreement struct {
 	spoken   bool // the client's first line was read
 	ftp      bool // a client line has been an FTP command
 	notFTP   bool // the client or the server does not speak FTP
+	headless bool // the client's first bytes were not seen: opens nothing (law 6)
 	greeted  bool // 220 came
 	loggedIn bool
 	over     bool // 221 or 421: the session is about to end
@@ -43,6 +47,7 @@ type command struct {
 	blank   bool // an empty line: some servers answer it, some do not
 	all     bool // EPSV ALL
 	user    string
+	path    string   // of a transfer whose channel is still to be agreed on
 	channel *channel // what PORT or EPRT opened
 	waiting *Record  // what PORT or EPRT is to open when the server agrees
 }
@@ -60,7 +65,7 @@ func (s *session) rejoin() {
 	s.loseStep()
 	s.step = inStep
 	s.joined, s.ftp, s.greeted, s.loggedIn = true, false, true, true
-	s.epsvAll = false
+	s.claimed, s.user, s.epsvAll = "", "", false
 }
 
 // clientLine takes one whole line of the client.
@@ -74,9 +79,10 @@ func (t *Tracker) clientLine(now time.Time, s *session, line parser.Line) {
 		s.firstLine(cmd.Verb)
 	}
 	out := command{verb: cmd.Verb, trusted: s.step == inStep, blank: blank}
+	full := len(s.outstanding) >= t.limits.Commands
 	switch cmd.Verb {
 	case parser.PORT, parser.EPRT:
-		t.announced(now, s, cmd, &out)
+		t.announced(now, s, cmd, &out, full)
 	case parser.USER:
 		out.user = bounded(cmd.Arg, maxUser)
 		if s.joined {
@@ -87,21 +93,53 @@ func (t *Tracker) clientLine(now time.Time, s *session, line parser.Line) {
 	case parser.Unknown:
 		t.wrongSideReply(now, s, line.Text)
 	}
-	if cmd.Verb.Transfer() && s.current != nil && s.current.record.Transfer == "" {
-		s.current.record.Transfer = cmd.Verb.String()
-		s.current.record.Path = bounded(cmd.Arg, maxPath)
+	if cmd.Verb.Transfer() {
+		s.transfer(cmd, &out)
 	}
 	if s.step == needCommand {
-		if !s.quiet() {
+		if blank || !s.quiet() {
 			return
 		}
 		s.step, out.marks = needReply, true
 	}
-	if len(s.outstanding) >= t.limits.Commands {
+	if full {
 		s.loseStep()
 		return
 	}
 	s.outstanding = append(s.outstanding, out)
+}
+
+// transfer says what the channel is for that the command is going to use: the
+// current one, or the one of a request that still waits for its answer.
+func (s *session) transfer(cmd parser.Command, out *command) {
+	for i := range s.outstanding {
+		if asks := &s.outstanding[i]; asks.verb == parser.PASV || asks.verb == parser.EPSV || asks.waiting != nil {
+			out.path = bounded(cmd.Arg, maxPath)
+			return
+		}
+	}
+	if c := s.current; c != nil && c.record.Transfer == "" {
+		c.record.Transfer, c.record.Path = cmd.Verb.String(), bounded(cmd.Arg, maxPath)
+	}
+}
+
+// transferAhead says what a channel is for whose transfer was sent before the
+// answer that opens it came.
+func (s *session) transferAhead(r *Record) {
+	for i := range s.outstanding {
+		switch c := &s.outstanding[i]; {
+		case c.verb.Transfer():
+			r.Transfer, r.Path = c.verb.String(), c.path
+			return
+		case c.verb == parser.PASV || c.verb == parser.EPSV || c.verb == parser.PORT || c.verb == parser.EPRT:
+			return
+		}
+	}
+}
+
+// transferWaits reports whether a transfer was asked for and is not over.
+func (s *session) transferWaits() bool {
+	return slices.ContainsFunc(s.outstanding, func(c command) bool { return c.verb.Transfer() })
 }
 
 // firstLine judges the client's first line: whoever does not begin with FTP
@@ -165,21 +203,46 @@ func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
 		s.over = true
 		return
 	}
+	lost := s.step != inStep
 	cmd, matched := s.answered(rep.Code)
 	if cmd.marks && s.step == needReply {
 		s.step = inStep
 	}
-	if rep.Code == 227 || rep.Code == 229 {
-		t.entered(now, s, cmd, rep)
-		return
-	}
-	if rep.Code == 234 && (cmd.verb == parser.AUTH || s.step != inStep) {
+	switch {
+	case rep.Code == 227:
+		t.entered(now, s, s.realigned(cmd, parser.PASV), rep)
+	case rep.Code == 229:
+		t.entered(now, s, s.realigned(cmd, parser.EPSV), rep)
+	case rep.Code == 234 && (lost || cmd.verb == parser.AUTH || s.waits(parser.AUTH)),
+		rep.Code == 235 && (lost || cmd.verb == parser.ADAT || s.waits(parser.ADAT)):
+		// AUTH TLS, or ADAT: what comes now is protected (RFC 4217 4, RFC 2228 3).
 		t.goBlind(now, s)
-		return
-	}
-	if matched {
+	case matched:
 		t.takeEffect(now, s, cmd, rep.Code)
 	}
+}
+
+// realigned is for a server that has left a command unanswered: a 227 or 229
+// came for another command than cmd, while one that asked for it waits. It
+// opens nothing, but what comes after it is in step.
+func (s *session) realigned(cmd command, asks parser.Verb) command {
+	if cmd.verb == asks {
+		return cmd
+	}
+	for i := range s.outstanding {
+		if s.outstanding[i].verb == asks {
+			cmd = s.outstanding[i]
+			cmd.trusted = false
+			s.outstanding = slices.Delete(s.outstanding, 0, i+1)
+			return cmd
+		}
+	}
+	return cmd
+}
+
+// waits reports whether a command of this verb waits for its reply.
+func (s *session) waits(v parser.Verb) bool {
+	return slices.ContainsFunc(s.outstanding, func(c command) bool { return c.verb == v })
 }
 
 // answered takes the command off the list that the reply is the answer to.
@@ -241,10 +304,6 @@ func (t *Tracker) takeEffect(now time.Time, s *session, cmd command, code int) {
 			t.logout(now, s, Logout)
 			s.over = true
 		}
-	case parser.ADAT:
-		if code == 235 { // what comes now is protected (RFC 2228 3)
-			t.goBlind(now, s)
-		}
 	case parser.ABOR:
 		if code == 226 { // the data connection is closed; 225 says that there was none
 			t.shutAll(now, s, Replaced)
@@ -255,6 +314,8 @@ func (t *Tracker) takeEffect(now time.Time, s *session, cmd command, code int) {
 		switch {
 		case refused && cmd.channel != nil:
 			t.shut(now, cmd.channel, Refused)
+		case ok && cmd.channel != nil:
+			t.shutBefore(now, s, cmd.channel)
 		case ok && cmd.waiting != nil:
 			t.openWaiting(now, s, *cmd.waiting)
 		}
@@ -278,7 +339,7 @@ func (s *session) forbidden(trusted bool) Reason {
 	switch {
 	case s.notFTP:
 		return NotFTP
-	case !trusted || !s.ftp || s.up.blind || s.down.blind && !s.down.records.between():
+	case !trusted || !s.ftp || s.headless || s.up.blind || s.down.blind && !s.down.records.between():
 		return OutOfStep
 	case s.over || !s.greeted || s.terms.LoginRequired && !s.loggedIn:
 		return NotLoggedIn
@@ -288,7 +349,7 @@ func (s *session) forbidden(trusted bool) Reason {
 
 // announced takes PORT or EPRT: the hole is made before the server reads of
 // it, since servers connect before they answer.
-func (t *Tracker) announced(now time.Time, s *session, cmd parser.Command, out *command) {
+func (t *Tracker) announced(now time.Time, s *session, cmd parser.Command, out *command, full bool) {
 	parse := parser.ParseHostPort
 	if cmd.Verb == parser.EPRT {
 		parse = parser.ParseExtended
@@ -298,7 +359,10 @@ func (t *Tracker) announced(now time.Time, s *session, cmd parser.Command, out *
 	r.Mode, r.Command = Active, cmd.Verb.String()
 	r.Pinhole = Pinhole{Src: s.server.Addr(), Dst: endpoint.Addr, FromPort: s.terms.ActiveSourcePort}
 	why := s.forbidden(out.trusted)
-	if why == "" && s.epsvAll {
+	switch {
+	case why == "" && full:
+		why = LimitSession
+	case why == "" && s.epsvAll:
 		why = EPSVAll
 	}
 	if why = t.judge(s, r, why, err); why != "" {
@@ -309,7 +373,17 @@ func (t *Tracker) announced(now time.Time, s *session, cmd parser.Command, out *
 		out.waiting = &r
 		return
 	}
-	out.channel = t.openChannel(now, s, r)
+	if s.transferWaits() && len(s.channels) > 0 {
+		// Pipelined: the server has not come to this line, and may still
+		// connect to what it was told before.
+		if len(s.channels) >= maxAhead {
+			t.deny(now, s, r, LimitSession)
+			return
+		}
+		out.channel = t.openChannel(now, s, r, true)
+		return
+	}
+	out.channel = t.openChannel(now, s, r, false)
 }
 
 func (t *Tracker) openWaiting(now time.Time, s *session, r Record) {
@@ -318,7 +392,8 @@ func (t *Tracker) openWaiting(now time.Time, s *session, r Record) {
 		t.deny(now, s, r, why)
 		return
 	}
-	t.openChannel(now, s, r)
+	s.transferAhead(&r)
+	t.openChannel(now, s, r, false)
 }
 
 // entered takes 227 or 229, the answer to cmd.
@@ -348,7 +423,7 @@ func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Rep
 	switch {
 	case !asked && err != nil:
 		return // no endpoint was offered: just a line with this number
-	case !asked && (why == "" || why == NotLoggedIn):
+	case !asked && (why == "" || why == NotLoggedIn || !s.spoken && !s.joined):
 		why = Unrequested
 	case why == "" && s.epsvAll && cmd.verb == parser.PASV:
 		why = EPSVAll
@@ -357,7 +432,8 @@ func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Rep
 		t.deny(now, s, r, why)
 		return
 	}
-	t.openChannel(now, s, r)
+	s.transferAhead(&r)
+	t.openChannel(now, s, r, false)
 }
 
 // judge adds what the line itself and the policy have against it.
@@ -377,25 +453,40 @@ func (t *Tracker) judge(s *session, r Record, why Reason, err error) Reason {
 // wrongSideReply records a 227 that the client sent, wrongSideCommand a PORT
 // that the server sent. Nobody acts on them.
 func (t *Tracker) wrongSideReply(now time.Time, s *session, text []byte) {
-	if len(text) < 4 || !bytes.HasPrefix(text, []byte("227 ")) {
+	parse := parser.ParsePassive
+	switch {
+	case bytes.HasPrefix(text, []byte("227 ")):
+	case bytes.HasPrefix(text, []byte("229 ")):
+		parse = parser.ParseExtendedPassive
+	default:
 		return
 	}
-	if endpoint, err := parser.ParsePassive(text[4:]); err == nil {
-		r := s.record()
-		r.Mode, r.Pinhole = Passive, Pinhole{Src: s.client.Addr(), Dst: endpoint.Addr}
-		t.deny(now, s, r, s.unasked())
+	endpoint, err := parse(text[4:])
+	if err != nil {
+		return
 	}
+	if !endpoint.Addr.Addr().IsValid() {
+		endpoint.Addr = netip.AddrPortFrom(s.client.Addr(), endpoint.Addr.Port())
+	}
+	r := s.record()
+	r.Mode, r.Pinhole = Passive, Pinhole{Src: s.server.Addr(), Dst: endpoint.Addr}
+	t.deny(now, s, r, s.unasked())
 }
 
 func (t *Tracker) wrongSideCommand(now time.Time, s *session, text []byte) {
 	cmd := parser.ParseCommand(text)
-	if cmd.Verb != parser.PORT {
+	parse := parser.ParseHostPort
+	switch cmd.Verb {
+	case parser.PORT:
+	case parser.EPRT:
+		parse = parser.ParseExtended
+	default:
 		return
 	}
-	if endpoint, err := parser.ParseHostPort(cmd.Arg); err == nil {
+	if endpoint, err := parse(cmd.Arg); err == nil {
 		r := s.record()
 		r.Mode, r.Command = Active, cmd.Verb.String()
-		r.Pinhole = Pinhole{Src: s.server.Addr(), Dst: endpoint.Addr}
+		r.Pinhole = Pinhole{Src: s.client.Addr(), Dst: endpoint.Addr}
 		t.deny(now, s, r, s.unasked())
 	}
 }

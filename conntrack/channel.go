@@ -19,10 +19,14 @@ const earlyExpiry = 100 * time.Millisecond
 // the kernel to the end of the one connection that used it.
 type channel struct {
 	hole    Pinhole
+	number  int      // of the session's pinholes
 	session *session // nil once it is over
 	record  Record   // what all records of this pinhole say alike
 	state   channelState
 	asked   bool // the kernel was asked to close it
+	gone    bool // and has, before it said that it was opened
+	// former had the same key: a connection that shows now may still be its.
+	former *channel
 	// closing is why it is to end, while the kernel's answer is awaited.
 	closing  Reason
 	opened   time.Time
@@ -55,22 +59,26 @@ func (c *channel) flow() flowKey {
 	return flowKey{netip.AddrPortFrom(c.hole.Src, c.hole.SrcPort), c.hole.Dst}
 }
 
-// openChannel asks for the pinhole that was agreed on.
-func (t *Tracker) openChannel(now time.Time, s *session, r Record) *channel {
+// openChannel asks for the pinhole that was agreed on, beside those that the
+// session has or in their place.
+func (t *Tracker) openChannel(now time.Time, s *session, r Record, beside bool) *channel {
 	if why := t.quota.take(s.client.Addr(), 0, 1); why != "" {
 		t.deny(now, s, r, why)
 		return nil
 	}
-	t.shutAll(now, s, Replaced)
+	if !beside {
+		t.shutAll(now, s, Replaced)
+	}
 	r.Pinhole.ID = s.holeID()
 	r.Pinhole.Timeout = t.timeout
 	r.Observed = t.observe
 	c := &channel{
 		hole: r.Pinhole, session: s, record: r,
-		opened: now, deadline: now.Add(t.timeout - earlyExpiry),
+		number: s.holes, opened: now, deadline: now.Add(t.timeout - earlyExpiry),
 	}
 	if old := t.holes[c.key()]; old != nil {
 		t.shut(now, old, Replaced) // another session of these two had the same port
+		c.former = old
 	}
 	t.channels[c.hole.ID] = c
 	t.holes[c.key()] = c
@@ -79,6 +87,15 @@ func (t *Tracker) openChannel(now time.Time, s *session, r Record) *channel {
 	r.Time, r.Action = now, Open
 	t.do(DoOpen, r)
 	return c
+}
+
+// shutBefore shuts the session's channels that were agreed on before c.
+func (t *Tracker) shutBefore(now time.Time, s *session, c *channel) {
+	for len(s.channels) > 0 && s.channels[0].number < c.number {
+		old := s.channels[0]
+		t.shut(now, old, Replaced)
+		s.release(old)
+	}
 }
 
 // Opened is the kernel's answer to DoOpen. With an error nothing was opened.
@@ -95,6 +112,9 @@ func (t *Tracker) Opened(now time.Time, id string, err error) []Effect {
 		return t.effects
 	}
 	t.acknowledge(now, c)
+	if c.gone {
+		t.finish(now, c, c.closing)
+	}
 	return t.effects
 }
 
@@ -113,7 +133,10 @@ func (t *Tracker) Used(now time.Time, src, dst netip.AddrPort) []Effect {
 	if c == nil || t.flows[flowKey{src, dst}] != nil {
 		return nil
 	}
-	delete(t.holes, c.key())
+	c = c.awaited()
+	if t.holes[c.key()] == c {
+		delete(t.holes, c.key())
+	}
 	c.hole.SrcPort = src.Port()
 	c.used = now
 	if c.state == opening { // the answer to DoOpen is on its way
@@ -127,6 +150,18 @@ func (t *Tracker) Used(now time.Time, src, dst netip.AddrPort) []Effect {
 		t.doKill(c)
 	}
 	return t.effects
+}
+
+// awaited is the oldest channel of this key that a SYN has come for, or else
+// the latest.
+func (c *channel) awaited() *channel {
+	found := c
+	for f := c.former; f != nil; f = f.former {
+		if f.state == open && !f.arrived.IsZero() {
+			found = f
+		}
+	}
+	return found
 }
 
 // Established says that a data connection was answered, and is not taken down
@@ -154,7 +189,7 @@ func (t *Tracker) Ended(now time.Time, src, dst netip.AddrPort, counted bool, or
 	if c.record.Mode == Active { // the server opened it
 		c.record.BytesToServer, c.record.BytesToClient = reply, orig
 	}
-	t.finish(now, c, Finished)
+	t.finish(now, c, cmp.Or(c.closing, Finished))
 	return t.effects
 }
 
@@ -171,6 +206,10 @@ func (t *Tracker) Closed(now time.Time, id string, arrived bool) []Effect {
 	t.effects = t.effects[:0]
 	c := t.channels[id]
 	if c == nil || c.state >= usedState || c.closing == "" {
+		return nil
+	}
+	if c.state == opening { // the answer to DoOpen was overtaken
+		c.gone = true
 		return nil
 	}
 	if arrived && c.closing != Blocked {
@@ -260,6 +299,13 @@ func (t *Tracker) tell(now time.Time, c *channel, what Action, why Reason) {
 }
 
 func (t *Tracker) forget(c *channel) {
+	if last := t.holes[c.key()]; last != nil {
+		for ; last != nil && last.former != c; last = last.former {
+		}
+		if last != nil {
+			last.former = c.former
+		}
+	}
 	t.quota.give(c.record.Client.Addr(), 0, 1)
 	delete(t.channels, c.hole.ID)
 	if t.holes[c.key()] == c {

@@ -89,10 +89,11 @@ func (t *Tracker) begun(p *Packet) {
 }
 
 // complete makes a session of a handshake when its third packet came, or the
-// server has begun to speak. was is the session that had its place until now.
-func (t *Tracker) complete(now time.Time, h *halfOpen, toServer bool, p *Packet, was *session) *session {
+// server has begun to speak, and reports whether it did or a limit forbade it.
+// was is the session that had its place until now.
+func (t *Tracker) complete(now time.Time, h *halfOpen, toServer bool, p *Packet, was *session) bool {
 	if !h.answered {
-		return nil
+		return false
 	}
 	ours := p.Flags&ACK != 0 && p.Flags&RST == 0
 	if toServer {
@@ -101,7 +102,7 @@ func (t *Tracker) complete(now time.Time, h *halfOpen, toServer bool, p *Packet,
 		ours = ours && p.Seq-h.serverISN-1 <= maxHeld && p.Ack-h.isn-1 <= maxHeld
 	}
 	if !ours {
-		return nil
+		return false
 	}
 	t.halfOpen.drop(h)
 	if was != nil {
@@ -109,7 +110,7 @@ func (t *Tracker) complete(now time.Time, h *halfOpen, toServer bool, p *Packet,
 	}
 	s := t.begin(now, h.key.client, h.key.server)
 	if s == nil {
-		return nil
+		return true
 	}
 	s.isn, s.local = h.isn, h.local
 	s.up.start(h.isn + 1)
@@ -118,5 +119,5 @@ func (t *Tracker) complete(now time.Time, h *halfOpen, toServer bool, p *Packet,
 		data, _ := s.up.push(h.isn+1, h.data)
 		t.read(now, s, &s.up, data)
 	}
-	return s
+	return true
 }

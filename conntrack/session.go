@@ -105,7 +105,9 @@ func (t *Tracker) segment(now time.Time, s *session, toServer bool, p *Packet) {
 	if toServer {
 		d, peer = &s.up, &s.down
 	}
-	if !d.known {
+	// Of a session that was joined, a keep-alive probe says nothing: it stands
+	// one before what comes next.
+	if !d.known && (len(p.Payload) > 0 || p.Flags&FIN != 0) {
 		d.start(p.Seq)
 	}
 	if p.Flags&ACK != 0 {
@@ -126,7 +128,7 @@ func (t *Tracker) segment(now time.Time, s *session, toServer bool, p *Packet) {
 		d.fin, d.finSeq = true, p.Seq+uint32(len(p.Payload))
 	}
 	switch {
-	case p.Flags&RST != 0 && p.Seq == d.next:
+	case p.Flags&RST != 0 && d.atEnd(p.Seq):
 		// Any other RST in the window is answered by a challenge (RFC 5961
 		// 3.2); if it counts nevertheless, conntrack will say so.
 		t.end(now, s, Reset)
@@ -162,7 +164,11 @@ func (t *Tracker) gap(now time.Time, s *session, d *direction, seq uint32) {
 	d.skip(seq)
 	d.lines.Resync()
 	d.records.lost = true
-	s.replies.Reset()
+	if d == &s.down {
+		s.replies.Reset()
+	} else if !s.spoken && !s.joined {
+		s.headless = true
+	}
 	s.loseStep()
 	t.readHeld(now, s, d)
 }

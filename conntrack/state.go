@@ -59,7 +59,7 @@ func (s *session) state() string {
 		return "encrypted"
 	case s.over:
 		return "ending"
-	case s.step != inStep:
+	case s.step != inStep || s.headless:
 		return "out_of_step"
 	case !s.greeted:
 		return "greeting"

@@ -1,6 +1,9 @@
 package conntrack
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // Bounds on what is kept of one direction of a session.
 const (
@@ -42,8 +45,16 @@ func (s *stream) start(seq uint32) { s.known, s.next = true, seq }
 // before reports whether sequence number a comes before b (RFC 9293 3.4).
 func before(a, b uint32) bool { return int32(a-b) < 0 }
 
-// closed reports whether the direction has ended and was read to its end.
-func (s *stream) closed() bool { return s.fin && s.next == s.finSeq }
+// closed reports whether the direction has ended, and was read to its end or
+// heard to it by the receiver.
+func (s *stream) closed() bool {
+	return s.fin && (s.next == s.finSeq || s.heard && s.acked == s.finSeq+1)
+}
+
+// atEnd reports whether seq is the one at which a RST counts (RFC 5961 3.2).
+func (s *stream) atEnd(seq uint32) bool {
+	return s.known && seq == s.next || s.fin && seq == s.finSeq+1
+}
 
 // push takes a segment's payload and returns what of it comes next in order.
 // Nothing comes back for what is old or ahead of its turn; overflow says that
@@ -148,7 +159,6 @@ func (s *stream) hold(seq uint32, data []byte) bool {
 				return false
 			}
 			data, seq = data[n:], seq+n
-			at++
 			continue
 		}
 		overlap := min(h.end()-seq, uint32(len(data)))
@@ -162,14 +172,23 @@ func (s *stream) hold(seq uint32, data []byte) bool {
 
 func (p piece) end() uint32 { return p.seq + uint32(len(p.data)) }
 
+// insert puts new bytes before the piece at, and joins what touches: a burst
+// of tiny segments is one piece.
 func (s *stream) insert(at int, seq uint32, data []byte) bool {
-	if len(s.held) >= maxHeldPieces {
+	switch {
+	case at > 0 && s.held[at-1].end() == seq:
+		at--
+		s.held[at].data = append(s.held[at].data, data...)
+	case len(s.held) < maxHeldPieces:
+		s.held = slices.Insert(s.held, at, piece{seq, bytes.Clone(data)})
+	default:
 		return false
 	}
-	s.held = append(s.held, piece{})
-	copy(s.held[at+1:], s.held[at:])
-	s.held[at] = piece{seq, bytes.Clone(data)}
 	s.heldBytes += len(data)
+	if next := at + 1; next < len(s.held) && s.held[at].end() == s.held[next].seq {
+		s.held[at].data = append(s.held[at].data, s.held[next].data...)
+		s.held = slices.Delete(s.held, next, next+1)
+	}
 	return true
 }
 

@@ -75,10 +75,8 @@ func (t *Tracker) Packet(now time.Time, p *Packet) []Effect {
 		return t.effects
 	}
 	s, toServer := t.find(p)
-	if h, up := t.halfOpen.find(p); h != nil {
-		if begun := t.complete(now, h, up, p, s); begun != nil {
-			s, toServer = begun, up
-		}
+	if h, up := t.halfOpen.find(p); h != nil && t.complete(now, h, up, p, s) {
+		s, toServer = t.find(p)
 	}
 	if s == nil {
 		if s, toServer = t.join(now, p); s == nil {
@@ -110,13 +108,15 @@ func (t *Tracker) join(now time.Time, p *Packet) (s *session, toServer bool) {
 		}
 		key = sessionKey{p.Dst, p.Src}
 	}
-	if t.ended.has(key) || !t.joins(key.client, key.server) {
+	if t.joins == nil || t.ended.has(key) || !t.joins(key.client, key.server) {
 		return nil, false
 	}
-	if s = t.begin(now, key.client, key.server); s != nil {
-		s.rejoin()
-		s.local = toServer && p.Hook == HookOutput || !toServer && p.Hook == HookInput
+	if s = t.begin(now, key.client, key.server); s == nil {
+		t.ended.add(key) // one refusal, not one for each of its packets
+		return nil, false
 	}
+	s.rejoin()
+	s.local = toServer && p.Hook == HookOutput || !toServer && p.Hook == HookInput
 	return s, toServer
 }
 
