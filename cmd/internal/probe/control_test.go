@@ -25,6 +25,7 @@ func flowtableRules(t *testing.T, rules string) *ruleset {
 	cmd.Stdin = strings.NewReader(real)
 	standIn := cmd.Run() != nil
 	if standIn {
+		t.Log("this kernel has no flowtables: a stand-in")
 		nft(t, strings.NewReplacer("FLOWTABLE", "", "RULES", strings.ReplaceAll(rules, "flow add @fast", "log")).Replace(chain))
 	}
 	k, err := dialKernel()

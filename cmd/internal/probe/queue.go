@@ -14,49 +14,51 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// queue sees whether our queue numbers are free, or ours. Numbers that are in
-// use are known from /proc, so that nobody's packets are taken by trying.
+// queue sees whether our queue numbers are free, or ours. While our table is
+// there, packets may come to them: then it tries another number.
 func (k *kernel) queue(cfg Config, rs *ruleset) Row {
 	const name = "queue"
 	running := rs != nil && slices.ContainsFunc(rs.all(), cfg.own)
+	if last := int(cfg.QueueNum) + max(cfg.Queues, 1) - 1; last > 0xffff {
+		return Row{Name: name, Level: Error, Cause: BadConfig, Detail: fmt.Sprintf("queue number %d is over 65535", last), Mend: "choose a lower queue_num"}
+	}
 	bound, err := boundQueues()
-	if err != nil {
-		bound = nil // not for other users than root; then binding tells
-	}
 	for i := range max(cfg.Queues, 1) {
-		num := int(cfg.QueueNum) + i
+		num := cfg.QueueNum + uint16(i)
 		switch {
-		case num > 0xffff:
-			return Row{Name: name, Level: Error, Cause: BadConfig, Detail: fmt.Sprintf("queue number %d is over 65535", num), Mend: "choose a lower queue_num"}
-		case slices.Contains(bound, uint16(num)) && running:
+		case slices.Contains(bound, num) && running:
 			return Row{Name: name, Detail: fmt.Sprintf("ftpinhole is running, on %s", queueRange(cfg))}
-		case slices.Contains(bound, uint16(num)):
+		case slices.Contains(bound, num):
 			return taken(name, num)
+		case running:
+			continue
 		}
-	}
-	// Where our table is, packets would come: try another number.
-	nums := []uint16{cfg.QueueNum}
-	if running || bound == nil {
-		nums = nil
-		for n := uint16(0xffff); n > 0xffff-16; n-- {
-			nums = append(nums, n)
-		}
-	}
-	for _, num := range nums {
 		switch err := k.bind(num); {
-		case err == nil:
-			return Row{Name: name, Detail: queueRange(cfg) + " can be bound"}
 		case errnoIs(err, unix.EBUSY, unix.EPERM):
-			continue // taken since
-		default:
-			return Row{Name: name, Level: Error, Cause: Missing, Detail: fmt.Sprintf("no queue can be bound: %v", err),
-				Mend: "the kernel needs nfnetlink_queue: modprobe nfnetlink_queue"}
+			return taken(name, num)
+		case err != nil:
+			return noQueue(name, err)
 		}
 	}
-	return taken(name, int(cfg.QueueNum))
+	if !running {
+		return Row{Name: name, Detail: queueRange(cfg) + " can be bound"}
+	}
+	const spare = 0xffff // that it may be taken is no matter
+	if err := k.bind(spare); err != nil && !errnoIs(err, unix.EBUSY, unix.EPERM) {
+		return noQueue(name, err)
+	}
+	if err != nil {
+		return Row{Name: name, Detail: "ftpinhole's table is there; only root sees whether it reads " + queueRange(cfg)}
+	}
+	return Row{Name: name, Detail: "queues can be bound; ftpinhole's table is there, but nobody reads " + queueRange(cfg)}
 }
 
-func taken(name string, num int) Row {
+func noQueue(name string, err error) Row {
+	return Row{Name: name, Level: Error, Cause: Missing, Detail: fmt.Sprintf("no queue can be bound: %v", err),
+		Mend: "the kernel needs nfnetlink_queue: modprobe nfnetlink_queue"}
+}
+
+func taken(name string, num uint16) Row {
 	return Row{Name: name, Level: Error, Detail: fmt.Sprintf("another program reads queue %d", num),
 		Mend: "choose other numbers with queue_num, or stop that program (an IPS?)"}
 }

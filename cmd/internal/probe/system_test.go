@@ -102,9 +102,10 @@ func TestCapabilityIsMissing(t *testing.T) {
 	}
 }
 
-// CAP_NET_ADMIN alone is enough, also for another user.
-func TestOneCapabilityIsEnough(t *testing.T) {
-	inNetNS(t)
+// becomeNobody leaves this thread, which the test never gives back, with
+// CAP_NET_ADMIN alone.
+func becomeNobody(t *testing.T) {
+	t.Helper()
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	only := uint32(1 << unix.CAP_NET_ADMIN)
 	data := [2]unix.CapUserData{{Effective: only, Permitted: only}}
@@ -117,6 +118,12 @@ func TestOneCapabilityIsEnough(t *testing.T) {
 	if err := unix.Capset(&hdr, &data[0]); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// CAP_NET_ADMIN alone is enough, also for another user.
+func TestOneCapabilityIsEnough(t *testing.T) {
+	inNetNS(t)
+	becomeNobody(t)
 	for _, r := range Run(context.Background(), defaults()) {
 		if r.Level == Error {
 			t.Errorf("%+v", r)
@@ -156,7 +163,7 @@ func TestQueue(t *testing.T) {
 		{"another program", 2102, false, 2100, Error, "another program reads queue 2102"},
 		{"beside it", 2104, false, 2100, OK, "can be bound"},
 		{"ourselves", 2100, true, 2100, OK, "ftpinhole is running"},
-		{"our table, nobody reads", 0, true, 2100, OK, "can be bound"},
+		{"our table, nobody reads", 0, true, 2100, OK, "nobody reads queues 2100-2103"},
 		{"number too high", 0, false, 65534, Error, "over 65535"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -173,6 +180,16 @@ func TestQueue(t *testing.T) {
 				t.Errorf("%+v, want %v, %q", row, tt.level, tt.detail)
 			}
 		})
+	}
+}
+
+// Others than root do not see who reads what, but notice.
+func TestQueueAsNobody(t *testing.T) {
+	inNetNS(t)
+	hold(t, 2101)
+	becomeNobody(t)
+	if row := worst(t, defaults(), "queue"); row.Level != Error || !strings.Contains(row.Detail, "another program reads queue 2101") {
+		t.Errorf("%+v", row)
 	}
 }
 
