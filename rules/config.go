@@ -14,7 +14,8 @@ type Config struct {
 	ControlPorts []uint16 `toml:"-"`
 	// LocalActive allows active mode to clients on the gateway itself. Any
 	// local user could then open the gateway's ports to a server of his.
-	LocalActive bool `toml:"local_active"`
+	// It comes from outside of [policy].
+	LocalActive bool `toml:"-"`
 
 	// Settings are for all sessions, unless a rule says otherwise.
 	Settings

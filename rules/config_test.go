@@ -14,7 +14,6 @@ import (
 func TestConfigFromTOML(t *testing.T) {
 	const text = `
 [policy]
-local_active = true
 lowest_port = 2000
 deny_ports = []
 wait_for_2xx = true
@@ -37,8 +36,7 @@ active_source_port = 20
 		t.Fatal(err)
 	}
 	want := rules.Config{
-		LocalActive: true,
-		Settings:    rules.Settings{LowestPort: ptr[uint16](2000), DenyPorts: []uint16{}, WaitFor2xx: ptr(true)},
+		Settings: rules.Settings{LowestPort: ptr[uint16](2000), DenyPorts: []uint16{}, WaitFor2xx: ptr(true)},
 		Rules: []rules.Rule{
 			{Clients: []string{"10.0.0.0/8"}, Servers: []string{"192.0.2.1"}, Settings: rules.Settings{
 				Modes:         []string{"passive"},

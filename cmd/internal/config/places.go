@@ -41,9 +41,6 @@ func (p *places) scan(path string, doc []byte) error {
 			table = fmt.Sprintf("%s[%d].", name, p.tables[name])
 			p.tables[name]++
 		case unstable.KeyValue:
-			if table+name == "policy.local_active" { // it has its place at the top
-				return unknownKey(path, line, table+name)
-			}
 			p.keys[table+name] = fmt.Sprintf("%s:%d", path, line)
 		}
 	}

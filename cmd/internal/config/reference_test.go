@@ -77,7 +77,7 @@ func TestReferenceIsComplete(t *testing.T) {
 	var want []string
 	want = append(want, keysOf(reflect.TypeFor[Config](), "")...)
 	want = append(want, "policy.rule[0].clients", "policy.rule[0].modes", "policy.rule[0].servers")
-	want = slices.DeleteFunc(want, func(k string) bool { return k == "policy.local_active" || k == "policy.rule" })
+	want = slices.DeleteFunc(want, func(k string) bool { return k == "policy.rule" })
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-exists +in the reference):\n%s", diff)
