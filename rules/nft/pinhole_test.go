@@ -223,6 +223,26 @@ func TestInstallKeepsMany(t *testing.T) {
 	}
 }
 
+// A caller that never removes what has expired costs bounded memory.
+func TestExpiredIsForgotten(t *testing.T) {
+	ns := newNamespace(t, "sweep")
+	table := ns.installed(t, forward())
+	now := time.Now()
+	most := 0
+	for i := range 5000 {
+		p := pinhole(fmt.Sprintf("a-%d", i), client4, fmt.Sprintf("10.0.2.2:%d", 10000+i))
+		p.Timeout = time.Second
+		if err := table.Add(p, now); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(10 * time.Millisecond) // so that 100 are open at once
+		most = max(most, nft.Held(table))
+	}
+	if most > 1100 {
+		t.Errorf("%d pinholes are remembered", most)
+	}
+}
+
 // While another program loads a large set, a change waits for it, but what
 // only reads does not.
 func TestReadersDoNotWait(t *testing.T) {

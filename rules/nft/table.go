@@ -23,10 +23,11 @@ type Table struct {
 	changes sync.Mutex
 	xtables bool // the kernel lacks nft's queue statement; under changes
 
-	mu     sync.Mutex // guards what follows, held for moments only
-	byID   map[string]*hole
-	byKey  map[rules.Key]*hole
-	intact string // the print of the table as installed, "" if it is not
+	mu      sync.Mutex // guards what follows, held for moments only
+	byID    map[string]*hole
+	byKey   map[rules.Key]*hole
+	sweepAt int    // how many of byID call for a sweep
+	intact  string // the print of the table as installed, "" if it is not
 }
 
 // hole is a pinhole that has been put into the kernel and not been removed.
@@ -52,11 +53,12 @@ func Dial(c Config) (*Table, error) {
 		return nil, errors.Join(err, reader.nl.Close())
 	}
 	return &Table{
-		config: c,
-		reader: reader,
-		writer: writer,
-		byID:   make(map[string]*hole),
-		byKey:  make(map[rules.Key]*hole),
+		config:  c,
+		reader:  reader,
+		writer:  writer,
+		byID:    make(map[string]*hole),
+		byKey:   make(map[rules.Key]*hole),
+		sweepAt: firstSweep,
 	}, nil
 }
 

@@ -48,16 +48,23 @@ func TestListing(t *testing.T) {
 	for _, test := range []struct {
 		file   string
 		config nft.Config
+		queues string
 	}{
-		{"forward.nft", forward()},
-		{"input.nft", nft.Config{Ports: []uint16{21, 2121}, Hooks: []nft.Hook{nft.Input}, Mark: 0x8, ControlMark: 0x4, SetSize: 100}},
-		{"all.nft", nft.Config{Ports: []uint16{21}, Hooks: []nft.Hook{nft.Forward, nft.Input, nft.Output}, Queues: 4, SourcePorts: true}},
+		{"forward.nft", forward(), "2100-2101"},
+		{"input.nft", nft.Config{Ports: []uint16{21, 2121}, Hooks: []nft.Hook{nft.Input}, Mark: 0x8, ControlMark: 0x4, SetSize: 100}, " 0"},
+		{"all.nft", nft.Config{Ports: []uint16{21}, Hooks: []nft.Hook{nft.Forward, nft.Input, nft.Output}, Queues: 4, SourcePorts: true}, " 0-3"},
 	} {
 		t.Run(test.file, func(t *testing.T) {
 			ns := newNamespace(t, "list")
 			table := ns.installed(t, test.config)
 			for _, again := range []string{"", ", installed again"} {
-				got := statements(ns.run(t, "nft list table inet ftpinhole", ""))
+				listing := ns.run(t, "nft list table inet ftpinhole", "")
+				for line := range strings.Lines(listing) {
+					if strings.Contains(line, "queue") && !(strings.Contains(line, "bypass") && strings.Contains(line, test.queues)) {
+						t.Errorf("no bypass, or not queues %s: %s", test.queues, line)
+					}
+				}
+				got := statements(listing)
 				if diff := cmp.Diff(golden(t, test.file), got); diff != "" {
 					t.Errorf("-want +got%s:\n%s", again, diff)
 				}

@@ -1,0 +1,141 @@
+package nft
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Arrived returns the ids of the pinholes, of those added and not removed,
+// whose SYN came. An element that expires takes what it knew with it, so this
+// has to be asked before the end of a pinhole's time.
+func (t *Table) Arrived() ([]string, error) {
+	t.mu.Lock()
+	none := len(t.byID) == 0
+	t.mu.Unlock()
+	if none {
+		return nil, nil
+	}
+	var came []string
+	for _, s := range pinholeSets(t.config.SourcePorts) {
+		messages, err := t.reader.get(unix.NFT_MSG_GETSETELEM, netlink.Dump, func(ae *netlink.AttributeEncoder) {
+			ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, TableName)
+			ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.name)
+		})
+		if err != nil {
+			return nil, explain("list set "+s.name, err)
+		}
+		for _, m := range messages {
+			ids, err := arrivals(m)
+			if err != nil {
+				return nil, explain("list set "+s.name, err)
+			}
+			came = append(came, ids...)
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, id := range came {
+		if h := t.byID[id]; h != nil {
+			h.arrived = true
+		}
+	}
+	var ids []string
+	for id, h := range t.byID {
+		if h.arrived {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// arrivals returns the comments of the elements in m whose counter is not 0.
+func arrivals(m netlink.Message) ([]string, error) {
+	var ids []string
+	err := attributes(m, func(ad *netlink.AttributeDecoder) {
+		if ad.Type() != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			return
+		}
+		each(ad, func(ad *netlink.AttributeDecoder) {
+			var id string
+			var came bool
+			each(ad, func(ad *netlink.AttributeDecoder) {
+				switch ad.Type() {
+				case unix.NFTA_SET_ELEM_USERDATA:
+					id = comment(ad.Bytes())
+				case nftaSetElemExpressions:
+					each(ad, func(ad *netlink.AttributeDecoder) { came = came || counted(ad) })
+				}
+			})
+			if came {
+				ids = append(ids, id)
+			}
+		})
+	})
+	return ids, err
+}
+
+// counted tells whether ad's expression is a counter that has counted.
+func counted(ad *netlink.AttributeDecoder) bool {
+	var name string
+	var counter expr.Counter
+	each(ad, func(ad *netlink.AttributeDecoder) {
+		switch ad.Type() {
+		case unix.NFTA_EXPR_NAME:
+			name = ad.String()
+		case unix.NFTA_EXPR_DATA:
+			if name == "counter" {
+				ad.Do(func(data []byte) error { return expr.Unmarshal(unix.NFPROTO_INET, data, &counter) })
+			}
+		}
+	})
+	return counter.Packets > 0
+}
+
+// comment returns the comment in an element's user data: type, length and value
+// of each entry, strings with a NUL. Anybody with the right to may have written
+// it, and anything into it.
+func comment(data []byte) string {
+	for len(data) >= 2 {
+		kind, length := userdata.Type(data[0]), int(data[1])
+		if data = data[2:]; length > len(data) {
+			return ""
+		}
+		if kind == userdata.NFTNL_UDATA_SET_ELEM_COMMENT {
+			return string(bytes.TrimSuffix(data[:length], []byte{0}))
+		}
+		data = data[length:]
+	}
+	return ""
+}
+
+// attributes calls f for each attribute of m.
+func attributes(m netlink.Message, f func(*netlink.AttributeDecoder)) error {
+	if len(m.Data) < 4 { // struct nfgenmsg
+		return errors.New("message without header")
+	}
+	ad, err := netlink.NewAttributeDecoder(m.Data[4:])
+	if err != nil {
+		return err
+	}
+	ad.ByteOrder = binary.BigEndian
+	for ad.Next() {
+		f(ad)
+	}
+	return ad.Err()
+}
+
+// each calls f for each attribute inside of ad's present one.
+func each(ad *netlink.AttributeDecoder, f func(*netlink.AttributeDecoder)) {
+	ad.Nested(func(ad *netlink.AttributeDecoder) error {
+		for ad.Next() {
+			f(ad)
+		}
+		return nil
+	})
+}
