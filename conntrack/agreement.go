@@ -423,7 +423,7 @@ func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Rep
 	switch {
 	case !asked && err != nil:
 		return // no endpoint was offered: just a line with this number
-	case !asked && (why == "" || why == NotLoggedIn || !s.spoken && !s.joined):
+	case !asked && (why == "" || why == NotLoggedIn || why == OutOfStep && !s.spoken && !s.joined):
 		why = Unrequested
 	case why == "" && s.epsvAll && cmd.verb == parser.PASV:
 		why = EPSVAll
