@@ -133,6 +133,9 @@ func TestOverrunWhenBufferIsSmall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if cap(l.events) != queueLength+1 {
+		t.Errorf("room for %d events, and none for an overrun", cap(l.events))
+	}
 	for range 20 { // nobody reads yet
 		dial(t, "127.0.0.1:2121").Close()
 	}

@@ -81,6 +81,22 @@ func TestAcceptLine(t *testing.T) {
 				` + line + `
 			}
 		}`},
+		{name: "gone to another chain", level: Error, mend: "nft insert", ruleset: `table inet fw {
+			chain rest { tcp dport 22 accept
+			}
+			chain forwards { type filter hook forward priority 0; policy drop
+				ct state new goto rest
+				` + line + `
+			}
+		}`},
+		{name: "jumped to another chain", level: OK, ruleset: `table inet fw {
+			chain rest { tcp dport 22 accept
+			}
+			chain forwards { type filter hook forward priority 0; policy drop
+				ct state new jump rest
+				` + line + `
+			}
+		}`},
 		{name: "return before it", level: Error, mend: "nft insert", ruleset: base("inet", "forward", "ct state new return\n"+line)},
 		{name: "before the mark is set", level: Error, mend: "priority above -90",
 			ruleset: strings.Replace(base("inet", "forward", line), "priority 0", "priority -150", 1)},

@@ -174,6 +174,8 @@ func TestMarks(t *testing.T) {
 		{"our bit set", "forward priority 0", "ct mark set ct mark or 0x10000000", "", Warning},
 		{"unmarked only", "forward priority 0", "ct mark 0 ct mark set 0x5", "", OK},
 		{"new ones before us", "prerouting priority -150", "ct state new ct mark set 0x5", "", OK},
+		{"new ones in prerouting", "prerouting priority 0", "ct state new ct mark set 0x5", "", OK},
+		{"new ones after us", "forward priority 0", "ct state new ct mark set 0x5", "", Warning},
 		{"all before us", "prerouting priority -150", "ct mark set 0x5", "", Warning},
 		{"read only", "forward priority 0", "meta mark set ct mark", "", OK},
 		{"iptables save", "", "", "iptables-nft -t mangle -A POSTROUTING -j CONNMARK --save-mark", Warning},

@@ -18,17 +18,23 @@ func (k *kernel) nft() []Row {
 		rows[0] = Row{Name: "nft", Level: Error, Cause: Missing, Detail: fmt.Sprintf("a timeout set with a limit for each element: %v", err),
 			Mend: "the kernel needs nf_tables with nft_limit and nft_counter, Linux 5.12 or later"}
 	}
-	native := k.tryIn(func(t table) []draft { return t.rule("queue", nativeQueue) })
-	if native == nil {
-		return append(rows, Row{Name: "queue statement", Detail: "nft queue"})
+	return append(rows, queueStatement(
+		k.tryIn(func(t table) []draft { return t.rule("queue", nativeQueue) }),
+		k.tryIn(func(t table) []draft { return t.rule("target", xtQueue) })))
+}
+
+// queueStatement judges how the two ways to a queue were refused, if they were.
+func queueStatement(native, compat error) Row {
+	const name = "queue statement"
+	switch {
+	case native == nil:
+		return Row{Name: name, Detail: "nft queue"}
+	case compat == nil:
+		return Row{Name: name, Detail: "iptables' NFQUEUE through nft_compat; the kernel has no nft queue"}
 	}
-	compat := k.tryIn(func(t table) []draft { return t.rule("target", xtQueue) })
-	if compat == nil {
-		return append(rows, Row{Name: "queue statement", Detail: "iptables' NFQUEUE through nft_compat; the kernel has no nft queue"})
-	}
-	return append(rows, Row{Name: "queue statement", Level: Error, Cause: Missing,
+	return Row{Name: name, Level: Error, Cause: Missing,
 		Detail: fmt.Sprintf("nft queue: %v; iptables' NFQUEUE: %v", native, compat),
-		Mend:   "the kernel needs nft_queue: modprobe nft_queue (or nft_compat and xt_NFQUEUE)"})
+		Mend:   "the kernel needs nft_queue: modprobe nft_queue (or nft_compat and xt_NFQUEUE)"}
 }
 
 // draft is one message of a transaction.

@@ -193,6 +193,36 @@ func TestQueueAsNobody(t *testing.T) {
 	}
 }
 
+func TestQueueStatement(t *testing.T) {
+	no := unix.ENOENT
+	for _, tt := range []struct {
+		native, compat error
+		level          Level
+		detail         string
+	}{
+		{nil, nil, OK, "nft queue"},
+		{nil, no, OK, "nft queue"},
+		{no, nil, OK, "NFQUEUE through nft_compat"},
+		{no, no, Error, "no such file"},
+	} {
+		row := queueStatement(tt.native, tt.compat)
+		if row.Level != tt.level || !strings.Contains(row.Detail, tt.detail) {
+			t.Errorf("%v, %v: %+v", tt.native, tt.compat, row)
+		}
+		if tt.level == Error && row.Cause != Missing {
+			t.Errorf("cause %d", row.Cause)
+		}
+	}
+	// And what this kernel can do is what nft finds.
+	inNetNS(t)
+	cmd := exec.Command("nft", "-c", "-f", "-")
+	cmd.Stdin = strings.NewReader("table inet t {\n chain c {\n queue num 1 bypass\n }\n }\n")
+	native := cmd.Run() == nil
+	if row := worst(t, defaults(), "queue statement"); native != (row.Detail == "nft queue") {
+		t.Errorf("nft queue works: %v, but %+v", native, row)
+	}
+}
+
 // A kernel without a feature refuses the whole transaction, and says so.
 func TestRefusedTransaction(t *testing.T) {
 	inNetNS(t)
