@@ -53,8 +53,10 @@ func (t *Table) Add(p rules.Pinhole, now time.Time) error {
 	if len(t.byID) >= t.sweepAt {
 		t.sweep(now)
 	}
-	if old := t.byKey[p.Key()]; old != nil {
-		delete(t.byID, old.ID)
+	for _, old := range []*hole{t.byKey[p.Key()], t.byID[p.ID]} {
+		if old != nil {
+			t.forget(old)
+		}
 	}
 	h := &hole{Pinhole: p, deadline: now.Add(p.Timeout)}
 	t.byID[p.ID], t.byKey[p.Key()] = h, h
@@ -138,9 +140,7 @@ func (t *Table) came(h *hole) (bool, error) {
 // forget takes h out of the maps. t.mu is held.
 func (t *Table) forget(h *hole) {
 	delete(t.byID, h.ID)
-	if t.byKey[h.Key()] == h {
-		delete(t.byKey, h.Key())
-	}
+	delete(t.byKey, h.Key())
 }
 
 // firstSweep is how many pinholes are held before the first sweep.
