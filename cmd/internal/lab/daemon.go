@@ -30,7 +30,7 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	dir := buildDir()
-	build := exec.Command("go", "build", "-race", "-o", filepath.Join(dir, "ftpinhole"), "./cmd/ftpinhole")
+	build := exec.Command("go", "build", "-race", "-buildvcs=false", "-o", filepath.Join(dir, "ftpinhole"), "./cmd/ftpinhole")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", errors.Join(fmt.Errorf("build the daemon: %w\n%s", err, out), os.RemoveAll(dir))
@@ -78,7 +78,7 @@ func (l *Lab) Program(where Where, wrapper []string, args ...string) (stdout, st
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	err = cmd.Run()
 	if ctx.Err() != nil {
-		l.t.Fatalf("ftpinhole %s did not end within %v\n%s", strings.Join(args, " "), readyLimit, errOut.String())
+		l.t.Fatalf("ftpinhole %s did not end within %v\n%s", strings.Join(args, " "), readyLimit, tail(errOut.String()))
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -141,13 +141,13 @@ func (d *Daemon) start(args ...string) {
 			}
 		}
 		if t.Failed() {
-			t.Logf("daemon's stderr:\n%s", text[max(0, len(text)-8000):])
+			t.Logf("daemon's stderr:\n%s", tail(text))
 		}
 	})
 	Eventually(t, readyLimit, "the daemon is ready", func() bool {
 		select {
 		case <-d.done:
-			t.Fatalf("the daemon ended: %v\n%s", d.cmd.ProcessState, d.stderr.String())
+			t.Fatalf("the daemon ended: %v\n%s", d.cmd.ProcessState, tail(d.stderr.String()))
 		default:
 		}
 		return d.Status() == 0
@@ -169,7 +169,7 @@ func (d *Daemon) Stop() {
 	select {
 	case <-d.done:
 	case <-time.After(readyLimit):
-		t.Fatalf("the daemon did not stop within %v\n%s", readyLimit, d.stderr.String())
+		t.Fatalf("the daemon did not stop within %v\n%s", readyLimit, tail(d.stderr.String()))
 	}
 	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("the daemon stopped with exit code %d, want 0", code)
@@ -184,6 +184,9 @@ func (d *Daemon) Kill() {
 
 // Stderr is what the daemon has logged.
 func (d *Daemon) Stderr() string { return d.stderr.String() }
+
+// tail is the last of a long text.
+func tail(text string) string { return text[max(0, len(text)-4000):] }
 
 // syncBuffer may be read while a process writes to it.
 type syncBuffer struct {

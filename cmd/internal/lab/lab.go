@@ -224,6 +224,6 @@ func (l *Lab) logServers() {
 		if err != nil || len(text) == 0 {
 			continue
 		}
-		l.t.Logf("%s:\n%s", filepath.Base(path), text[max(0, len(text)-2000):])
+		l.t.Logf("%s:\n%s", filepath.Base(path), tail(string(text)))
 	}
 }

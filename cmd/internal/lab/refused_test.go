@@ -56,7 +56,7 @@ func bindQueue(t *testing.T, l *lab.Lab, number uint16) {
 	t.Helper()
 	var conn *netlink.Conn
 	err := l.Do(lab.Gateway, func() (err error) {
-		conn, err = netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{DisableNSLockThread: true})
+		conn, err = netlink.Dial(unix.NETLINK_NETFILTER, nil)
 		return err
 	})
 	if err != nil {
