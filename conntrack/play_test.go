@@ -45,10 +45,17 @@ func (p strict) Decide(r Request) Reason {
 	return ""
 }
 
+// reporter is what *testing.T and *rapid.T have in common.
+type reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // kernel stands in for the kernel behind a tracker: it answers at once what
 // it is asked, and keeps the records.
 type kernel struct {
-	tb      testing.TB
+	tb      reporter
 	tracker *Tracker
 	quota   *Quota
 	now     time.Time
@@ -62,7 +69,7 @@ type kernel struct {
 	waiting []Effect
 }
 
-func newKernel(tb testing.TB, change func(*Config, *Terms)) *kernel {
+func newKernel(tb reporter, change func(*Config, *Terms)) *kernel {
 	tb.Helper()
 	cfg := Config{Ports: []uint16{21, 2121}, Timeout: 30 * time.Second, Limits: testLimits, Seed: 1}
 	terms := Terms{LoginRequired: true}
@@ -152,7 +159,7 @@ func (k *kernel) stop() {
 
 // checkTrail holds the records against law 7: each open has exactly one close
 // and at most one use before it, each start one end.
-func checkTrail(tb testing.TB, records []Record) {
+func checkTrail(tb reporter, records []Record) {
 	tb.Helper()
 	const (
 		unknown = iota
@@ -309,7 +316,7 @@ func (st *stage) stageDirection(words []string) {
 	case "use":
 		port, err := strconv.ParseUint(words[1], 10, 16)
 		if err != nil {
-			st.tb.Fatal(err)
+			st.tb.Fatalf("script: %v", err)
 		}
 		st.latest.SrcPort = uint16(port)
 		st.do(st.tracker.Used(st.now, netip.AddrPortFrom(src.Addr(), uint16(port)), st.latest.Dst))
@@ -329,7 +336,7 @@ func (st *stage) stageDirection(words []string) {
 	case "wait":
 		d, err := time.ParseDuration(words[1])
 		if err != nil {
-			st.tb.Fatal(err)
+			st.tb.Fatalf("script: %v", err)
 		}
 		st.wait(d)
 	case "C", "S":

@@ -158,7 +158,7 @@ func (s *stream) hold(seq uint32, data []byte) bool {
 			if !s.insert(at, seq, data[:n]) {
 				return false
 			}
-			data, seq = data[n:], seq+n
+			data, seq, at = data[n:], seq+n, 0 // pieces may have become one
 			continue
 		}
 		overlap := min(h.end()-seq, uint32(len(data)))
