@@ -34,6 +34,7 @@ type agreement struct {
 	loggedIn bool
 	over     bool // 221 or 421: the session is about to end
 	epsvAll  bool // RFC 2428 4
+	secures  bool // AUTH or ADAT was asked for
 
 	claimed string // the latest user name answered
 	user    string // who is logged in
@@ -88,6 +89,8 @@ func (t *Tracker) clientLine(now time.Time, s *session, line parser.Line) {
 		if s.joined {
 			t.logout(now, s, Logout)
 		}
+	case parser.AUTH, parser.ADAT:
+		s.secures = true
 	case parser.EPSV:
 		out.all = bytes.EqualFold(cmd.Arg, []byte("ALL"))
 	case parser.Unknown:
@@ -213,9 +216,9 @@ func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
 		t.entered(now, s, s.realigned(cmd, parser.PASV), rep)
 	case rep.Code == 229:
 		t.entered(now, s, s.realigned(cmd, parser.EPSV), rep)
-	case rep.Code == 234 && (lost || cmd.verb == parser.AUTH || s.waits(parser.AUTH)),
-		rep.Code == 235 && (lost || cmd.verb == parser.ADAT || s.waits(parser.ADAT)):
-		// AUTH TLS, or ADAT: what comes now is protected (RFC 4217 4, RFC 2228 3).
+	case (rep.Code == 234 || rep.Code == 235) && (lost || s.secures):
+		// What comes now is protected (RFC 4217 4, RFC 2228 3). Once it was asked
+		// for, it does not matter which command the reply seems to answer.
 		t.goBlind(now, s)
 	case matched:
 		t.takeEffect(now, s, cmd, rep.Code)
@@ -238,11 +241,6 @@ func (s *session) realigned(cmd command, asks parser.Verb) command {
 		}
 	}
 	return cmd
-}
-
-// waits reports whether a command of this verb waits for its reply.
-func (s *session) waits(v parser.Verb) bool {
-	return slices.ContainsFunc(s.outstanding, func(c command) bool { return c.verb == v })
 }
 
 // answered takes the command off the list that the reply is the answer to.

@@ -19,9 +19,10 @@ const earlyExpiry = 100 * time.Millisecond
 // the kernel to the end of the one connection that used it.
 type channel struct {
 	hole    Pinhole
-	number  int      // of the session's pinholes
-	session *session // nil once it is over
-	record  Record   // what all records of this pinhole say alike
+	number  int                             // of the session's pinholes
+	session *session                        // nil once data flows
+	record  Record                          // what all records of this pinhole say alike
+	ahead   struct{ Transfer, Path string } // of the transfer, if sent before
 	state   channelState
 	asked   bool // the kernel was asked to close it
 	gone    bool // and has, before it said that it was opened
@@ -76,6 +77,7 @@ func (t *Tracker) openChannel(now time.Time, s *session, r Record, beside bool) 
 		hole: r.Pinhole, session: s, record: r,
 		number: s.holes, opened: now, deadline: now.Add(t.timeout - earlyExpiry),
 	}
+	c.ahead.Transfer, c.ahead.Path = r.Transfer, r.Path
 	if old := t.holes[c.key()]; old != nil {
 		t.shut(now, old, Replaced) // another session of these two had the same port
 		c.former = old
@@ -251,10 +253,7 @@ func (t *Tracker) shut(now time.Time, c *channel, why Reason) {
 		return
 	}
 	c.closing = why
-	if c.session != nil {
-		c.session.release(c)
-		c.session = nil
-	}
+	c.session.release(c)
 	if c.state == usedState {
 		t.doKill(c)
 		return
@@ -288,6 +287,9 @@ func (t *Tracker) finish(now time.Time, c *channel, why Reason) {
 func (t *Tracker) tell(now time.Time, c *channel, what Action, why Reason) {
 	r := c.record
 	r.Time, r.Action, r.Reason, r.Pinhole = now, what, why, c.hole
+	if what == Open { // whenever the kernel answers, it was agreed on without
+		r.Transfer, r.Path = c.ahead.Transfer, c.ahead.Path
+	}
 	if what == Close {
 		since := c.opened
 		if !c.used.IsZero() {

@@ -1,0 +1,280 @@
+package conntrack
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"ftpinhole/parser"
+)
+
+// What random dialogues are made of.
+var (
+	clientWords = []string{
+		"PASV", "EPSV", port, "EPRT |1|10.0.1.2|50001|", "RETR a", "LIST", "NOOP", "TYPE I",
+		"PORT 10,9,9,9,195,80", "PORT 10,0,1,2,0,22", "USER v", "PASS hunter2", "REIN", "ABOR", "QUIT",
+		"EPSV ALL", "AUTH TLS", "xyzzy", "", entering,
+	}
+	serverWords = []string{
+		"200 ok", "226 done", "150 coming", entering, extended, "227 Entering (10,0,2,2,195,81)",
+		"331 more", "230 in", "530 out", "500 no", "211-list", "211 end", " text", "220 again", "221 bye",
+		"227-Entering (10,0,2,2,195,82)", "426 cut", "225 open", "234 tls", "421 over", port,
+	}
+)
+
+// turn is some bytes that one side sends before the other speaks.
+type turn struct {
+	client bool
+	lines  []string
+}
+
+func (u turn) bytes() string { return strings.Join(u.lines, "\r\n") + "\r\n" }
+
+func drawTurns(t *rapid.T) []turn {
+	turns := []turn{{false, []string{"220 ready"}}}
+	if rapid.Bool().Draw(t, "login") {
+		turns = append(turns, turn{true, []string{"USER u", "PASS hunter2"}}, turn{false, []string{"331 more", "230 in"}})
+	}
+	for range rapid.IntRange(1, 10).Draw(t, "turns") {
+		u := turn{client: rapid.Bool().Draw(t, "client")}
+		words := serverWords
+		if u.client {
+			words = clientWords
+		}
+		u.lines = rapid.SliceOfN(rapid.SampledFrom(words), 1, 4).Draw(t, "lines")
+		turns = append(turns, u)
+	}
+	return turns
+}
+
+// timeless are the records without their times.
+func timeless(records []Record) []Record {
+	list := slices.Clone(records)
+	for i := range list {
+		list[i].Time, list[i].Duration = time.Time{}, 0
+	}
+	return list
+}
+
+var byValue = cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})
+
+// Whatever pieces a dialogue comes in, the same is recorded (law 3).
+func TestLaw3SameRecordsForAnySegmentation(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		turns := drawTurns(t)
+		isn := rapid.SampledFrom([]uint32{1000, 0xffffffff, 0xfffffff0, 0xffffff00}).Draw(t, "isn")
+		whole := newStage(newKernel(t, nil), testClient, testServer)
+		cut := newStage(newKernel(t, nil), testClient, testServer)
+		for _, st := range []*stage{whole, cut} {
+			st.c.next, st.s.next = isn, isn-30
+			st.shake()
+		}
+		var earlier []*Packet
+		for _, u := range turns {
+			from, to := whole.sides(map[bool]string{true: "C", false: "S"}[u.client])
+			whole.send(from, to, u.bytes(), 0)
+			earlier = cut.shuffled(t, u, earlier)
+		}
+		whole.stop()
+		cut.stop()
+		if diff := cmp.Diff(timeless(whole.records), timeless(cut.records), byValue); diff != "" {
+			t.Fatalf("records (-whole +cut):\n%s", diff)
+		}
+		for _, r := range cut.records {
+			if strings.Contains(r.User+r.Path+r.Command+r.Transfer, "hunter2") {
+				t.Fatalf("a password is in %v", r)
+			}
+		}
+	})
+}
+
+// shuffled sends a turn in pieces, some of them twice, in any order, and old
+// packets between them.
+func (st *stage) shuffled(t *rapid.T, u turn, earlier []*Packet) []*Packet {
+	from, to := st.sides(map[bool]string{true: "C", false: "S"}[u.client])
+	data := u.bytes()
+	var packets []*Packet
+	add := func(a, b int) {
+		packets = append(packets, &Packet{
+			Src: from.addr, Dst: to.addr, Seq: from.next + uint32(a), Ack: from.acked, Flags: ACK,
+			Payload: []byte(data[a:b]),
+		})
+	}
+	for at := 0; at < len(data); {
+		n := rapid.IntRange(1, min(len(data)-at, 30)).Draw(t, "cut")
+		add(at, at+n)
+		at += n
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "copies") {
+		a := rapid.IntRange(0, len(data)-1).Draw(t, "copy from")
+		add(a, rapid.IntRange(a+1, len(data)).Draw(t, "copy to"))
+	}
+	order := rapid.Permutation(packets).Draw(t, "order")
+	for _, p := range order {
+		st.packet(p)
+		if len(earlier) > 0 && rapid.IntRange(0, 5).Draw(t, "late") == 0 {
+			st.packet(rapid.SampledFrom(earlier).Draw(t, "old"))
+		}
+	}
+	st.unseen(from, to, data)
+	st.ack(to, from)
+	return append(earlier, packets...)
+}
+
+// No open without agreement (law 5), for random dialogues.
+func TestLaw5NoOpenWithoutAgreement(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		st := newStage(newKernel(t, nil), testClient, testServer)
+		st.shake()
+		var j judge
+		for _, u := range drawTurns(t) {
+			from, to := st.sides(map[bool]string{true: "C", false: "S"}[u.client])
+			for _, l := range u.lines {
+				j.lines = append(j.lines, said{u.client, l})
+				st.judged(t, j, func() { st.send(from, to, l+"\r\n", 0) })
+			}
+		}
+		st.stop()
+	})
+}
+
+// judged sends what completes at most one line, and holds what was opened
+// against the judge.
+func (st *stage) judged(tb reporter, j judge, send func()) {
+	tb.Helper()
+	before := len(st.records)
+	send()
+	for _, r := range st.records[before:] {
+		if r.Action != Open {
+			continue
+		}
+		if j.blind() {
+			tb.Fatalf("%s in a session that speaks TLS", short(r))
+		}
+		if may := j.mayOpen(); may != short(r) {
+			tb.Fatalf("opened %q, agreed on %q", short(r), may)
+		}
+	}
+}
+
+// Two who speak in turns get every port that they agree on (law 1).
+func TestLaw1WhatIsAgreedOpens(t *testing.T) {
+	type exchange struct{ command, replies, opens string }
+	exchanges := []exchange{
+		{"PASV", entering, opensPASV},
+		{"PASV", "227-a\r\n 226 b\r\n" + entering, opensPASV},
+		{"pasv", "227 Passive mode OK 10,0,2,2,195,80", opensPASV},
+		{"EPSV", extended, opensEPSV},
+		{"EPSV 1", "229 Entering (!!!50000!)", opensEPSV},
+		{port, "200 ok", opensPORT},
+		{"EPRT |1|10.0.1.2|50000|", "200 ok", "open EPRT 10.0.1.2:50000"},
+		{port, "500 no", opensPORT},
+		{"RETR a", "150 a\r\n226 b", ""}, {"STOR a", "125 a\r\n250 b", ""}, {"LIST", "425 no", ""},
+		{"RETR a", "150 a\r\n426 b", ""}, {"NOOP", "200 ok", ""}, {"FEAT", "211-x\r\n EPSV\r\n211 e", ""},
+		{"xyzzy", "500 what", ""}, {"", "500 what", ""}, {"ABOR", "225 nothing", ""}, {"ABOR", "226 closed", ""},
+		{"ABOR", "500 what", ""}, {"REST 1", "350 ok", ""}, {"STAT", "213-227 x\r\n227 (10,0,2,2,1,1)\r\n213 e", ""},
+		{"REIN", "500 no", ""}, {"AUTH TLS", "500 no", ""}, {"QUIT", "500 no", ""}, {"USER w", "500 no", ""},
+		{"PASV", "500 no", ""}, {"PASV", "425 no", ""}, {"EPSV", "522 no", ""},
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		st := newStage(newKernel(t, nil), testClient, testServer)
+		st.shake()
+		st.play("login")
+		for i, x := range rapid.SliceOfN(rapid.SampledFrom(exchanges), 1, 20).Draw(t, "exchanges") {
+			before := len(st.records)
+			st.send(&st.c, &st.s, x.command+"\r\n", 0)
+			st.send(&st.s, &st.c, x.replies+"\r\n", 0)
+			var opened string
+			for _, r := range st.records[before:] {
+				if r.Action == Open {
+					opened = short(r)
+				}
+			}
+			if opened != x.opens {
+				t.Fatalf("exchange %d, %q: opened %q, want %q", i, x.command, opened, x.opens)
+			}
+		}
+		st.stop()
+	})
+}
+
+// FuzzSession takes the bytes of both sides and where they are cut: each byte
+// of cuts is a segment, its lowest bit the side, the others its length.
+func FuzzSession(f *testing.F) {
+	login := "USER u\r\nPASS p\r\n"
+	greet := "220 x\r\n331 x\r\n230 x\r\n"
+	cuts := []byte{28, 33, 255, 254, 255, 254, 255, 254}
+	f.Add([]byte(login+"PASV\r\n"), []byte(greet+entering+"\r\n"), cuts)
+	f.Add([]byte(login+port+"\r\nRETR a\r\nQUIT\r\n"), []byte(greet+"200 x\r\n150 x\r\n226 x\r\n221 x\r\n"), cuts)
+	f.Add([]byte(login+"AUTH TLS\r\n\x16\x03\x01\x00\x01aPASV\r\n"), []byte(greet+"234 x\r\n\x16\x03\x01\x00\x01a"+entering+"\r\n"), cuts)
+	f.Add([]byte("POST / HTTP/1.1\r\n\r\n"+port+"\r\n"), []byte(greet), cuts)
+	f.Add([]byte(login+"STAT a\r\nPASV\r\n"), []byte(greet+"213-x\r\n"+entering+"\r\n213 x\r\n"+extended+"\r\n"), cuts)
+	f.Add([]byte(login+"\xff\xf4\xff\xf2ABOR\r\nEPSV\r\n"), []byte(greet+"226 x\r\n229-x\r\n"+extended+"\r\n"), cuts)
+	f.Fuzz(func(t *testing.T, client, server, cuts []byte) {
+		st := newStage(newKernel(t, nil), testClient, testServer)
+		st.shake()
+		var j judge
+		up, down := parser.NewLineReader(testLimits.LineBytes), parser.NewLineReader(testLimits.LineBytes)
+		for _, c := range cuts {
+			from, to, rest, reader := &st.s, &st.c, &server, down
+			if c&1 == 0 {
+				from, to, rest, reader = &st.c, &st.s, &client, up
+			}
+			n := min(int(c>>1), len(*rest))
+			data := (*rest)[:n]
+			*rest = (*rest)[n:]
+			// One segment may hold several lines; the judge looks at them one by one.
+			var may []string
+			blind := j.blind()
+			for line, after, ok := reader.Next(data); ok; line, after, ok = reader.Next(after) {
+				text := string(line.Text)
+				if line.Overlong {
+					text = "?"
+				}
+				j.lines = append(j.lines, said{c&1 == 0, text})
+				if m := j.mayOpen(); m != "" {
+					may = append(may, m)
+				}
+			}
+			before := len(st.records)
+			st.send(from, to, string(data), 0)
+			if blind {
+				continue // CCC may have made clear text of it again: tls_test.go
+			}
+			for _, r := range st.records[before:] {
+				if r.Action != Open {
+					continue
+				}
+				at := slices.Index(may, short(r))
+				if at < 0 {
+					t.Fatalf("opened %q, agreed on %q", short(r), may)
+				}
+				may = may[at+1:]
+			}
+			checkMemory(t, st.tracker)
+		}
+		st.stop()
+	})
+}
+
+// checkMemory holds a tracker against its bounds (law 8).
+func checkMemory(tb reporter, t *Tracker) {
+	tb.Helper()
+	for _, s := range t.sessions {
+		if len(s.outstanding) > t.limits.Commands || len(s.channels) > maxAhead {
+			tb.Fatalf("%d commands outstanding, %d channels", len(s.outstanding), len(s.channels))
+		}
+		for _, d := range []*direction{&s.up, &s.down} {
+			checkBounds(tb, &d.stream)
+		}
+		if len(s.user) > maxUser || len(s.claimed) > maxUser {
+			tb.Fatalf("user of %d bytes", len(s.user))
+		}
+	}
+}
