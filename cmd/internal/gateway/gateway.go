@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,7 @@ type Gateway struct {
 	started time.Time
 	ready   atomic.Bool
 
+	lock     *net.UnixListener // nil if a stranger holds it
 	audit    *audit.Log
 	queues   []*queue.Queue
 	shards   []*shard
@@ -77,6 +79,9 @@ func (g *Gateway) open(ctx context.Context) error {
 		return err
 	}
 	if err := g.bind(); err != nil {
+		return err
+	}
+	if g.lock, err = lock(g.log); err != nil {
 		return err
 	}
 	if g.audit, err = audit.Open(g.config.AuditLog, g.log); err != nil {
@@ -293,6 +298,9 @@ func (g *Gateway) Close() error {
 	}
 	if g.audit != nil {
 		errs = append(errs, g.audit.Close())
+	}
+	if g.lock != nil {
+		errs = append(errs, g.lock.Close())
 	}
 	return errors.Join(errs...)
 }
