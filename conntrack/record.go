@@ -105,6 +105,9 @@ type Record struct {
 	Pinhole  Pinhole
 	Count    int  // Deny: how many refusals this record stands for; 0 and 1 mean one
 	Observed bool // nothing was opened: the daemon only observes
+	// Reconstructed: the kernel's event was lost, and the record made up from
+	// a dump. Its time is when that was noticed, later than what it tells.
+	Reconstructed bool
 
 	// Close of a used pinhole, and End. Counted says that the bytes are known.
 	Counted       bool

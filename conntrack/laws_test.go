@@ -1,0 +1,453 @@
+package conntrack
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLaw3(t *testing.T) {
+	performAll(t, []dialogue{
+		{name: "line cut over segments", script: `
+			login
+			C: "PO"
+			C: "RT 10,0,1,2,1"
+			C: "95,80\r"
+			C: "\n"`,
+			want: opensPORT},
+		{name: "bare LF, blanks, lower case, IAC, NUL", script: `
+			login
+			C: "\xff\xf1 port  10, 0,1,2 ,195,80 \x00\n"`,
+			want: opensPORT},
+		{name: "many lines in one segment", script: "C: USER u | PASS p | TYPE I | PASV\nS: 220 x | 331 x | 230 x | 200 x | " + entering, want: opensPASV},
+		{name: "overlong line opens nothing and the next line counts", script: `
+			login
+			C: "PORT ` + long + `\r\n"
+			S: 500 x
+			C: PASV
+			S: ` + entering,
+			want: opensPASV},
+		{name: "tail of an overlong line is no line", script: `
+			login
+			C: "` + long + `"
+			C: "` + port + `\r\n"
+			S: 500 x`,
+			want: ""},
+		{name: "overlong reply", script: `
+			login
+			C: PASV
+			S: "220 ` + long + `\r\n"
+			S: ` + entering,
+			want: "deny out_of_step 10.0.2.2:50000"},
+
+		// Bytes pass unseen: what was outstanding is forgotten, and nothing opens
+		// until a command that was sent into silence is answered.
+		{name: "answer missed", script: `
+			login
+			C: PASV
+			S! 227 Entering Passive Mode (10,0,2,2,195,80)
+			C: ` + port + `
+			S: 200 x
+			C: ` + port,
+			want: "deny out_of_step PORT 10.0.1.2:50000\ndeny out_of_step PORT 10.0.1.2:50000"},
+		{name: "in step again", script: `
+			login
+			C: PASV
+			S! 227 Entering Passive Mode (10,0,2,2,195,80)
+			C: NOOP
+			S: 200 x
+			C: NOOP
+			S: 200 x
+			C: PASV
+			S: ` + entering,
+			want: opensPASV},
+		{name: "command missed", script: `
+			login
+			C! PASV
+			S: ` + entering,
+			want: "deny out_of_step 10.0.2.2:50000"},
+		{name: "command missed, in step again", script: `
+			login
+			C! TYPE I
+			S: 200 x
+			C: NOOP
+			S: 200 x
+			C: NOOP
+			S: 200 x
+			C: PASV
+			S: ` + entering,
+			want: opensPASV},
+		{name: "both missed", script: `
+			login
+			C! TYPE I
+			S! 200 x
+			C: PASV
+			S: ` + entering,
+			want: ""}, // skipped to its line end
+		{name: "open pinhole survives a gap", script: `
+			login
+			C: PASV
+			S: ` + entering + `
+			S! 150 x
+			C: NOOP
+			use 50001`,
+			want: opensPASV + "\nuse PASV 50000"},
+		{name: "gap inside of a listing", script: `
+			login
+			C: STAT a
+			S! 213-list
+			C: "NOOP\r\n"
+			S: "rest of a line\r\n` + entering + `\r\n213 end\r\n"`,
+			want: "deny out_of_step 10.0.2.2:50000"},
+		{name: "a gap of the client leaves the server's listing open", script: `
+			login
+			C: STAT a
+			S: 213-list
+			C! NOOP
+			S: " text\r\n"
+			C: NOOP | NOOP | PASV
+			S: "` + entering + `\r\n` + entering + `\r\n213 end\r\n"`,
+			want: ""},
+		{name: "too many commands outstanding", script: `
+			login
+			C: NOOP | NOOP | NOOP | NOOP | ` + port + `
+			S: 200 x | 200 x | 200 x | 200 x | 500 x
+			C: NOOP
+			S: 200 x
+			C: PASV
+			S: ` + entering,
+			want:   "deny limit_session PORT 10.0.1.2:50000\n" + opensPASV,
+			change: func(c *Config, _ *Terms) { c.Limits.Commands = 4 }},
+	})
+}
+
+func TestLaw4(t *testing.T) {
+	performAll(t, []dialogue{
+		{name: "one connection", script: "login\nC: PASV\nS: " + entering + "\nuse 40001\nuse 40002\nestablished\nended",
+			want: opensPASV + "\nuse PASV 50000"},
+		{name: "used and finished", script: "login\nC: PASV\nS: " + entering + "\nuse 40001\nestablished\nwait 60s\nended",
+			want: opensPASV + "\nuse PASV 50000\nclose finished PASV 50000"},
+		{name: "expired", script: "login\nC: PASV\nS: " + entering + "\nwait 29s\nwait 1s", want: opensPASV + "\nclose expired PASV 50000"},
+		{name: "not yet expired", script: "login\nC: PASV\nS: " + entering + "\nwait 29s\nuse 40001", want: opensPASV + "\nuse PASV 50000"},
+		{name: "used, never answered", script: "login\nC: PASV\nS: " + entering + "\nuse 40001\nwait 31s",
+			want: opensPASV + "\nuse PASV 50000\nclose expired PASV 50000"},
+		{name: "blocked", script: "login\nC: PASV\nS: " + entering + "\narrived\nwait 2s", want: opensPASV + "\nclose blocked PASV 50000"},
+		{name: "arrived and used", script: "login\nC: PASV\nS: " + entering + "\narrived\nwait 500ms\nuse 40001\nwait 5s",
+			want: opensPASV + "\nuse PASV 50000"},
+		{name: "RST of the client", script: "login\nC: PASV\nS: " + entering + "\nC RST", want: opensPASV + "\nclose session_end PASV 50000"},
+		{name: "both FIN", script: "login\nC: PASV\nS: " + entering + "\nC FIN\nS FIN", want: opensPASV + "\nclose session_end PASV 50000"},
+		{name: "FIN of one side", script: "login\nC: PASV\nS: " + entering + "\nC FIN\nuse 40001", want: opensPASV + "\nuse PASV 50000"},
+		{name: "gone", script: "login\nC: PASV\nS: " + entering + "\ngone", want: opensPASV + "\nclose session_end PASV 50000"},
+		{name: "gone, while not yet established", script: "login\nC: PASV\nS: " + entering + "\nuse 40001\ngone",
+			want: opensPASV + "\nuse PASV 50000\nclose session_end PASV 50000"},
+		{name: "gone, while data flows", script: "login\nC: PASV\nS: " + entering + "\nuse 40001\nestablished\ngone\nended",
+			want: opensPASV + "\nuse PASV 50000\nclose finished PASV 50000"},
+		{name: "the kernel fails", script: "login\nfail\nC: PASV\nS: " + entering, want: "deny kernel_error PASV 10.0.2.2:50000"},
+		{name: "shut before the kernel answered", script: "login\nsilent\nC: PASV\nS: " + entering + "\nC RST\nspeak",
+			want: opensPASV + "\nclose session_end PASV 50000"},
+		{name: "used before the kernel answered", script: "login\nC: PASV\nS: 500 x\nsilent\nC: " + port + "\nspeak\nuse 20",
+			want: opensPORT + "\nuse PORT 50000"},
+	})
+}
+
+// A connection that shows after its pinhole was replaced by another of the
+// same address and port is the former's, not the new one's.
+func TestLaw4SameEndpointAgain(t *testing.T) {
+	st := newStage(newKernel(t, nil), testClient, testServer)
+	st.shake()
+	st.play("login\nC: " + port + "\nS: 200 x\narrived\nC: " + port)
+	first, second := st.records[1].Pinhole.ID, st.latest.ID
+	st.play("use 20")
+	if r := st.records[len(st.records)-2]; r.Action != Use || r.Pinhole.ID != first {
+		t.Errorf("the connection was given to %s, want %s", r.Pinhole.ID, first)
+	}
+	if _, open := st.holes[second]; !open {
+		t.Error("the new pinhole was shut by the former's connection")
+	}
+	st.play("use 21")
+	if r := st.records[len(st.records)-1]; r.Action != Use || r.Pinhole.ID != second {
+		t.Errorf("the second connection: %v", short(r))
+	}
+	st.stop()
+}
+
+// The kernel's answers may come in another order than it was asked.
+func TestLaw4AnswersOvertaken(t *testing.T) {
+	st := newStage(newKernel(t, nil), testClient, testServer)
+	st.shake()
+	st.play("login\nsilent\nC: " + port + "\nC RST")
+	slices.Reverse(st.waiting)
+	st.speak()
+	if got := told(st.records); !slices.Equal(got, []string{opensPORT, "close session_end PORT 50000"}) {
+		t.Errorf("told %q", got)
+	}
+	st.stop()
+}
+
+func TestLaw4CloseByOperator(t *testing.T) {
+	st := newStage(newKernel(t, nil), testClient, testServer)
+	st.shake()
+	st.play("login\nC: " + port)
+	effects, ok := st.tracker.CloseByOperator(st.now, st.latest.ID)
+	if !ok {
+		t.Fatal("not closed")
+	}
+	st.do(effects)
+	if _, ok := st.tracker.CloseByOperator(st.now, st.latest.ID); ok {
+		t.Error("closed twice")
+	}
+	if got := told(st.records); !slices.Equal(got, []string{opensPORT, "close closed_by_operator PORT 50000"}) {
+		t.Errorf("told %q", got)
+	}
+	st.stop()
+}
+
+func TestLaw6(t *testing.T) {
+	performAll(t, []dialogue{
+		{name: "joined, PORT", script: "join\nC: " + port, want: opensPORT},
+		{name: "joined, PASV", script: "join\nC: PASV\nS: " + entering, want: opensPASV},
+		{name: "joined after PASV", script: "join\nS: " + entering, want: "deny out_of_step 10.0.2.2:50000"},
+		{name: "joined, not FTP", script: "join\nC: hello\nS: " + entering, want: "deny out_of_step 10.0.2.2:50000"},
+		{name: "joined, not FTP at first", script: "join\nC: hello\nS: 500 x\nC: PASV\nS: " + entering, want: opensPASV},
+		{name: "joined before 220", script: "join\nS: 220 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+		{name: "joined before 331", script: "join\nS: 331 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+		{name: "joined before 332", script: "join\nS: 332 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+		{name: "joined before 530", script: "join\nC: PASV\nS: 530 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+		{name: "joined at USER", script: "join\nC: USER u\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+		{name: "joined, logging in", script: "join\nC: USER u\nS: 331 x\nC: PASS p\nS: 230 x\nC: " + port, want: opensPORT},
+		{name: "not joined", script: "join\nC: " + port, want: "",
+			change: func(c *Config, _ *Terms) { c.Join = func(_, _ netip.AddrPort) bool { return false } }},
+		{name: "nobody to ask", script: "join\nC: " + port, want: "", change: func(c *Config, _ *Terms) { c.Join = nil }},
+		{name: "first bytes of the client not seen", script: `
+			S: 220 x
+			C! POST / HTTP/1.1
+			S: 500 x
+			C: NOOP | USER u
+			S: 200 x | 230 x
+			C: NOOP
+			S: 200 x
+			C: PASV
+			S: ` + entering,
+			want: "deny out_of_step PASV 10.0.2.2:50000"},
+	})
+}
+
+// A keep-alive probe that comes first does not cost the first command.
+func TestLaw6KeepAlive(t *testing.T) {
+	k := newKernel(t, func(c *Config, _ *Terms) { c.Join = func(_, _ netip.AddrPort) bool { return true } })
+	st := newStage(k, testClient, testServer)
+	st.c.acked, st.s.acked = st.s.next, st.c.next
+	st.play("S: 200 x")
+	st.packet(&Packet{Src: testClient, Dst: testServer, Seq: st.c.next - 1, Ack: st.c.acked, Flags: ACK})
+	st.ack(&st.s, &st.c)
+	st.play("C: PASV\nS: " + entering)
+	if got := told(st.records); !slices.Equal(got, []string{opensPASV}) {
+		t.Errorf("told %q", got)
+	}
+	st.stop()
+}
+
+func TestLaw7RefusalsAreCounted(t *testing.T) {
+	st := newStage(newKernel(t, nil), testClient, testServer)
+	st.shake()
+	st.play("login")
+	const flood = 500
+	for i := range flood {
+		if i%100 == 99 {
+			st.wait(3 * time.Second)
+		}
+		st.play("C: PORT 10,9,9,9,195,80\nS: 500 x")
+	}
+	st.stop()
+	records, count := 0, 0
+	for _, r := range st.records {
+		if r.Action == Deny {
+			records++
+			count += max(r.Count, 1)
+		}
+	}
+	if count != flood || records > 40 {
+		t.Errorf("%d refusals in %d records, want %d in at most 40", count, records, flood)
+	}
+}
+
+func TestLaw7NoPasswords(t *testing.T) {
+	st := newStage(newKernel(t, nil), testClient, testServer)
+	st.shake()
+	st.play(`
+		S: 220 x
+		C: USER u
+		S: 331 x
+		C: PASS hunter2
+		S: 332 x
+		C: ACCT hunter2
+		S: 230 x
+		C: ADAT hunter2
+		S: 500 x
+		C: ` + port + ` | PASS hunter2 | RETR a
+		S: 200 x | 230 x | 150 x
+		C: PORT hunter2
+		S: 500 x`)
+	st.stop()
+	for _, r := range st.records {
+		if strings.Contains(fmt.Sprintf("%+v", r), "hunter2") {
+			t.Errorf("a password is in %+v", r)
+		}
+	}
+}
+
+func TestLaw7TransferIsNamed(t *testing.T) {
+	for name, c := range map[string]struct{ script, want string }{
+		"after PORT":              {"C: " + port + "\nS: 200 x\nC: STOR  b c\nuse 20\nestablished\nended", "STOR | b c"},
+		"pipelined behind PASV":   {"C: PASV | RETR a\nS: " + entering + "\nuse 20\nestablished\nended", "RETR|a"},
+		"not that of the one ago": {"C: PASV\nS: " + entering + "\nC: PASV | RETR b\nS: " + entering + "\nuse 20\nestablished\nended", "RETR|b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newStage(newKernel(t, nil), testClient, testServer)
+			st.shake()
+			st.play("login\n" + c.script)
+			last := st.records[len(st.records)-1]
+			if got := last.Transfer + "|" + last.Path; got != strings.ReplaceAll(c.want, " |", "|") {
+				t.Errorf("transfer %q, want %q", got, c.want)
+			}
+			st.stop()
+		})
+	}
+}
+
+func TestLaw7Bytes(t *testing.T) {
+	for command, want := range map[string][2]uint64{port: {20, 10}, "PASV": {10, 20}} {
+		st := newStage(newKernel(t, nil), testClient, testServer)
+		st.shake()
+		st.play("login\nC: " + command + "\nS: " + entering + "\nuse 20\nestablished\nended")
+		var last Record
+		for _, r := range st.records {
+			if r.Action == Close {
+				last = r
+			}
+		}
+		if got := [2]uint64{last.BytesToServer, last.BytesToClient}; !last.Counted || got != want {
+			t.Errorf("%s: bytes %v, want %v", command, got, want)
+		}
+		st.stop()
+	}
+}
+
+// client is the i-th of many.
+func client(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 40000)
+}
+
+func TestLaw8Sessions(t *testing.T) {
+	k := newKernel(t, func(c *Config, _ *Terms) { c.Limits.Sessions = 3 })
+	var stages []*stage
+	for i := range 5 {
+		st := newStage(k, client(i), testServer)
+		st.shake()
+		stages = append(stages, st)
+	}
+	if n := k.tracker.Counts().Sessions; n != 3 {
+		t.Errorf("%d sessions", n)
+	}
+	stages[0].play("login\nC: PASV\nS: " + entering)
+	stages[4].play("login\nC: PASV\nS: " + entering)
+	want := []string{"deny limit_total", "deny limit_total", opensPASV}
+	if got := told(k.records); !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+	k.stop()
+}
+
+func TestLaw8PerClient(t *testing.T) {
+	k := newKernel(t, func(c *Config, _ *Terms) {
+		c.Limits.SessionsPerClient = 3
+		c.Limits.PinholesPerClient = 2
+	})
+	for i := range 4 {
+		st := newStage(k, netip.AddrPortFrom(testClient.Addr(), uint16(40000+i)), testServer)
+		st.shake()
+		st.play("login\nC: PORT 10,0,1,2,195," + fmt.Sprint(80+i))
+	}
+	other := newStage(k, client(1), testServer)
+	other.shake()
+	other.play("login\nC: PASV\nS: " + entering)
+	want := []string{"open PORT 10.0.1.2:50000", "open PORT 10.0.1.2:50001", "deny limit_client PORT 10.0.1.2:50002", "deny limit_client", opensPASV}
+	if got := told(k.records); !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+	k.stop()
+}
+
+func TestLaw8IPv6ClientIsItsPrefix(t *testing.T) {
+	q := NewQuota(Limits{Sessions: 10, SessionsPerClient: 1, Pinholes: 10, PinholesPerClient: 1})
+	if why := q.take(netip.MustParseAddr("2001:db8::1"), 1, 0); why != "" {
+		t.Fatal(why)
+	}
+	if why := q.take(netip.MustParseAddr("2001:db8::2"), 1, 0); why != LimitClient {
+		t.Errorf("the same /64: %q", why)
+	}
+	if why := q.take(netip.MustParseAddr("2001:db8:0:1::1"), 1, 0); why != "" {
+		t.Errorf("another /64: %q", why)
+	}
+}
+
+func TestLaw8HalfOpenFlood(t *testing.T) {
+	k := newKernel(t, func(c *Config, _ *Terms) { c.Limits.HalfOpen = 8 })
+	st := newStage(k, testClient, testServer)
+	st.shake()
+	for i := range 5000 {
+		st.packet(&Packet{Src: client(i), Dst: testServer, Seq: uint32(i), Flags: SYN})
+	}
+	if c := k.tracker.Counts(); c.HalfOpen > 8 || len(k.tracker.halfOpen.queue) > 8 || c.Sessions != 1 {
+		t.Errorf("%+v, %d queued", c, len(k.tracker.halfOpen.queue))
+	}
+	st.play("login\nC: PASV\nS: " + entering)
+	if got := told(k.records); !slices.Equal(got, []string{opensPASV}) {
+		t.Errorf("told %q", got)
+	}
+	k.stop()
+}
+
+func TestLaw8IdleSessionStays(t *testing.T) {
+	perform(t, dialogue{script: "login\nwait 240m\nC: PASV\nS: " + entering, want: opensPASV})
+}
+
+func TestLaw8MemoryOfASession(t *testing.T) {
+	st := newStage(newKernel(t, nil), testClient, testServer)
+	st.shake()
+	st.play("login")
+	for i := range uint32(2000) { // ahead of their turn, never complete
+		st.packet(&Packet{Src: testClient, Dst: testServer, Seq: st.c.next + 3 + 7*i, Ack: st.c.acked, Flags: ACK, Payload: []byte("USER")})
+		checkMemory(t, st.tracker)
+	}
+	for range 2000 {
+		st.packet(&Packet{Src: testServer, Dst: testClient, Seq: st.s.next, Ack: st.s.acked, Flags: ACK, Payload: []byte(long)})
+		st.s.next += uint32(len(long))
+		checkMemory(t, st.tracker)
+	}
+	st.stop()
+}
+
+var errTest = errors.New("no")
+
+// A late answer to what is over has no effect.
+func TestLaw4LateAnswers(t *testing.T) {
+	st := newStage(newKernel(t, nil), testClient, testServer)
+	st.shake()
+	st.play("login\nC: " + port + "\nS: 500 x")
+	n := len(st.records)
+	id := st.latest.ID
+	st.do(st.tracker.Opened(st.now, id, nil))
+	st.do(st.tracker.Opened(st.now, id, errTest))
+	st.do(st.tracker.Closed(st.now, id, true))
+	st.play("arrived\nuse 20\nestablished\nended")
+	st.do(st.tracker.Killed(st.now, testServer, testClient))
+	if len(st.records) != n {
+		t.Errorf("recorded %v", told(st.records[n:]))
+	}
+	st.stop()
+}
