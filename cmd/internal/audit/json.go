@@ -74,9 +74,7 @@ func appendPinhole(o *object, r *conntrack.Record) {
 	if r.Count > 1 {
 		o.number("count", uint64(r.Count))
 	}
-	if r.Observed {
-		o.flag("observed")
-	}
+	appendFlags(o, r)
 	o.text("hint", hint(r))
 	o.end()
 }
@@ -97,10 +95,18 @@ func appendSession(o *object, r *conntrack.Record) {
 			o.number("conflicts", uint64(r.Conflicts))
 		}
 	}
+	appendFlags(o, r)
+	o.end()
+}
+
+// appendFlags writes what is out of the ordinary.
+func appendFlags(o *object, r *conntrack.Record) {
 	if r.Observed {
 		o.flag("observed")
 	}
-	o.end()
+	if r.Reconstructed {
+		o.flag("reconstructed")
+	}
 }
 
 // appendCounts writes the bytes of the connection when they are known.

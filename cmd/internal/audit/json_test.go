@@ -76,6 +76,12 @@ func TestAppend(t *testing.T) {
 		}, control + ftp + `"pinhole":{"action":"deny","reason":"not_ftp"}}`},
 		{"observed", func(r *conntrack.Record) { r.Observed = true },
 			control + ftp + `"pinhole":{"id":"7b-1","action":"open",` + hole + `,"observed":true}}`},
+		{"reconstructed", func(r *conntrack.Record) { r.Reconstructed = true },
+			control + ftp + `"pinhole":{"id":"7b-1","action":"open",` + hole + `,"reconstructed":true}}`},
+		{"session end, reconstructed", func(r *conntrack.Record) {
+			*r = conntrack.Record{Time: r.Time, Action: conntrack.End, Reason: conntrack.Vanished, FlowID: r.FlowID, Client: r.Client,
+				Server: r.Server, Reconstructed: true}
+		}, session + `"session":{"action":"end","reason":"gone","pinholes":0,"denied":0,"duration_s":0.0,"reconstructed":true}}`},
 		{"IPv6", func(r *conntrack.Record) {
 			r.Client, r.Server = netip.MustParseAddrPort("[2001:db8::1]:4000"), netip.MustParseAddrPort("[2001:db8::2]:21")
 			r.Pinhole.Src, r.Pinhole.Dst = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddrPort("[2001:db8::2]:5000")

@@ -75,6 +75,9 @@ func Text(r *conntrack.Record) string {
 	if r.Observed {
 		word("(observed only)")
 	}
+	if r.Reconstructed {
+		word("(reconstructed)")
+	}
 	field("id", plain(r.Pinhole.ID))
 	if h := hint(r); h != "" {
 		word("(" + h + ")")
