@@ -30,6 +30,14 @@ type Config struct {
 
 	Policy rules.Config `toml:"policy"`
 	Limits Limits       `toml:"limits"`
+	Audit  Audit        `toml:"audit"`
+}
+
+// Audit is about the trail that `ftpinhole audit` asks, in the state directory.
+type Audit struct {
+	Required  bool `toml:"required"`    // open nothing that cannot be recorded
+	KeepDays  int  `toml:"keep_days"`   // records that are older are deleted
+	MaxSizeMB int  `toml:"max_size_mb"` // and the oldest ones beyond this size
 }
 
 // Limits bound what the daemon holds in memory (law 8).
@@ -81,6 +89,7 @@ func Default() Config {
 			SessionsPerClient:   1024,
 			HalfOpen:            1024,
 		},
+		Audit: Audit{KeepDays: 90, MaxSizeMB: 1024},
 	}
 }
 

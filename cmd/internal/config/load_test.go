@@ -54,6 +54,10 @@ clients = ["10.0.0.0/8"]
 wait_for_2xx = true
 [limits]
 sessions = 10
+[audit]
+required = true
+keep_days = 7
+max_size_mb = 64
 `)
 	passive, yes := []string{"passive"}, true
 	want := Config{
@@ -65,6 +69,7 @@ sessions = 10
 			Rules:    []rules.Rule{{Clients: []string{"10.0.0.0/8"}, Settings: rules.Settings{WaitFor2xx: &yes}}},
 		},
 		Limits: Default().Limits,
+		Audit:  Audit{Required: true, KeepDays: 7, MaxSizeMB: 64},
 	}
 	want.Limits.Sessions = 10
 	got, err := Load(filepath.Join(dir, "f.toml"), true)
@@ -161,6 +166,9 @@ func TestErrors(t *testing.T) {
 		{"log level", "log_level = 'loud'", `f.toml:1: log_level: "loud" is none; write "debug", "info", "warn" or "error"`},
 		{"line_bytes", "[limits]\nline_bytes = 511", `f.toml:2: limits.line_bytes: 511 is out of range; write 512 to 65536`},
 		{"limits, dotted", "limits.half_open = 0", `f.toml:1: limits.half_open: 0 is out of range; write 1 to 65536`},
+		{"keep_days", "[audit]\nkeep_days = 0", `f.toml:2: audit.keep_days: 0 is out of range; write 1 to 36500`},
+		{"keep_days as a duration", "[audit]\nkeep_days = '90d'", `f.toml:2: audit.keep_days: this is of type string; write a number`},
+		{"max_size_mb", "[audit]\nmax_size_mb = 7", `f.toml:2: audit.max_size_mb: 7 is out of range; write 8 to 1048576`},
 		{"policy", "[policy]\n# the\n# mode\nmodes = ['x']", `f.toml:4: policy.modes: "x" is not a mode: write "active", "passive" or both`},
 		{"second rule", "[[policy.rule]]\nclients = ['10.0.0.1']\n[[policy.rule]]\nclients = ['10.0.0.1', 'bob']",
 			`f.toml:4: policy.rule[1].clients[1]: "bob" is neither a prefix nor an address: write 192.0.2.0/24, 2001:db8::/32 or 192.0.2.1`},

@@ -74,6 +74,7 @@ func (c *Config) problems() []keyError {
 		bad("log_level", `%q is none; write "debug", "info", "warn" or "error"`, c.LogLevel)
 	}
 	c.Limits.check(bad)
+	c.Audit.check(bad)
 	c.checkPolicy(bad)
 	return out
 }
@@ -122,6 +123,15 @@ func (l *Limits) check(bad func(key, format string, args ...any)) {
 		if r.value < r.least || r.value > r.max {
 			bad("limits."+r.key, "%d is out of range; write %d to %d", r.value, r.least, r.max)
 		}
+	}
+}
+
+func (a *Audit) check(bad func(key, format string, args ...any)) {
+	if a.KeepDays < 1 || a.KeepDays > 36500 {
+		bad("audit.keep_days", "%d is out of range; write 1 to 36500", a.KeepDays)
+	}
+	if a.MaxSizeMB < 8 || a.MaxSizeMB > 1<<20 {
+		bad("audit.max_size_mb", "%d is out of range; write 8 to %d", a.MaxSizeMB, 1<<20)
 	}
 }
 
