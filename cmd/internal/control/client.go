@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -29,8 +31,9 @@ const (
 
 // Client asks a running daemon.
 type Client struct {
-	path string
-	http *http.Client
+	path     string
+	http     *http.Client
+	patience time.Duration // with a stream of events
 }
 
 // Dial finds out whether a daemon answers on the socket: ErrNoDaemon if not,
@@ -39,15 +42,16 @@ func Dial(path string) (*Client, error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
 	}
-	c := &Client{path: path}
+	c := &Client{path: path, patience: watchPatience}
 	probe, err := c.dial(context.Background(), "", "")
 	if err != nil {
 		return nil, err
 	}
 	probe.Close()
 	c.http = &http.Client{
-		Timeout:   clientWait,
-		Transport: &http.Transport{DialContext: c.dial, DisableKeepAlives: true},
+		Timeout:       clientWait,
+		Transport:     &http.Transport{DialContext: c.dial, DisableKeepAlives: true},
+		CheckRedirect: stay,
 	}
 	return c, nil
 }
@@ -87,34 +91,112 @@ func (c *Client) Sessions(ctx context.Context, n int) (SessionList, error) {
 	return l, err
 }
 
+// ClosePinhole closes one pinhole. It fails with ErrNoPinhole if none with the
+// id is open.
+func (c *Client) ClosePinhole(ctx context.Context, id string) error {
+	// Nothing but an id may become part of the path: "x/.." would be a flush.
+	if !isID(id) {
+		return fmt.Errorf("%w as %q; see: ftpinhole list", ErrNoPinhole, id)
+	}
+	return c.do(ctx, http.MethodDelete, "/v1/pinholes/"+id, &struct{}{})
+}
+
+// isID says whether the text can be a pinhole's id.
+func isID(id string) bool {
+	for i := range len(id) {
+		if c := id[i]; c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return id != "" && len(id) <= 64
+}
+
+// FlushPinholes closes all pinholes whose connection is not established, and
+// says how many they were.
+func (c *Client) FlushPinholes(ctx context.Context) (n int, err error) {
+	var f Flushed
+	err = c.do(ctx, http.MethodDelete, "/v1/pinholes", &f)
+	return f.Closed, err
+}
+
+// Reload puts the daemon's configuration file into effect. It fails with
+// ErrBadConfig if that is wrong; then nothing has changed.
+func (c *Client) Reload(ctx context.Context) error {
+	return c.do(ctx, http.MethodPost, "/v1/reload", &struct{}{})
+}
+
+// stay keeps the client from asking for anything but what it was told to.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
 func (c *Client) get(ctx context.Context, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://ftpinhole"+path, nil)
+	return c.do(ctx, http.MethodGet, path, into)
+}
+
+func (c *Client) do(ctx context.Context, method, path string, into any) error {
+	resp, err := c.ask(ctx, c.http, method, path)
 	if err != nil {
 		return err
 	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return fmt.Errorf("asking the daemon: %w; look at its log", err)
-	}
 	defer resp.Body.Close()
-	body := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
-	if resp.StatusCode != http.StatusOK {
-		return refusal(resp.StatusCode, body)
-	}
-	if err := body.Decode(into); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(into); err != nil {
 		return fmt.Errorf("the daemon's answer: %w; is it of the same version?", err)
 	}
 	return nil
 }
 
-// refusal is the error that the daemon answered with.
+// ask sends a request. The answer is no refusal; its body is to be closed.
+func (c *Client) ask(ctx context.Context, by *http.Client, method, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://ftpinhole"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := by.Do(req)
+	if err != nil {
+		var around *url.Error // it names a URL that nobody has typed
+		if errors.As(err, &around) {
+			err = around.Err
+		}
+		if errors.Is(err, ErrNoDaemon) || errors.Is(err, ErrNotPermitted) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("asking the daemon: %w; look at its log", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		return nil, refusal(resp.StatusCode, json.NewDecoder(io.LimitReader(resp.Body, maxBody)))
+	}
+	return resp, nil
+}
+
+// refusal is the error that the daemon answered with. Its text may quote what
+// others wrote, so only its line feeds are left of what a terminal acts on.
 func refusal(code int, body *json.Decoder) error {
 	var f failure
 	if err := body.Decode(&f); err != nil || f.Error == "" {
 		return fmt.Errorf("the daemon answered %d %s; is it of the same version?", code, http.StatusText(code))
 	}
-	if code == http.StatusForbidden {
-		return fmt.Errorf("%w: %s", ErrNotPermitted, f.Error)
+	text := strings.Map(func(r rune) rune {
+		if r == '\n' || strconv.IsPrint(r) {
+			return r
+		}
+		return '\ufffd'
+	}, f.Error)
+	switch code {
+	case http.StatusForbidden:
+		return fmt.Errorf("%w: %s", ErrNotPermitted, text)
+	case http.StatusNotFound:
+		return refused{text, ErrNoPinhole}
+	case http.StatusUnprocessableEntity:
+		return refused{text, ErrBadConfig}
 	}
-	return errors.New(f.Error)
+	return errors.New(text)
 }
+
+// refused is an error of the daemon's, in its words.
+type refused struct {
+	text string
+	is   error
+}
+
+func (r refused) Error() string { return r.text }
+func (r refused) Unwrap() error { return r.is }

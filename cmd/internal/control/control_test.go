@@ -276,8 +276,8 @@ func TestTooManyConnections(t *testing.T) {
 }
 
 func TestReadersLeaveRoomForRoot(t *testing.T) {
-	p := &peers{}
-	for range maxReaders {
+	p := places{most: 7, mostReaders: 4}
+	for range 4 {
 		if !p.admit(false) {
 			t.Fatal("a reader is refused too early")
 		}
@@ -285,7 +285,7 @@ func TestReadersLeaveRoomForRoot(t *testing.T) {
 	if p.admit(false) {
 		t.Error("a reader too many is admitted")
 	}
-	for range maxConns - maxReaders {
+	for range 3 {
 		if !p.admit(true) {
 			t.Error("root is locked out")
 		}

@@ -4,13 +4,11 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
-// Connections at once. Those that may do all have some to themselves, so that
-// readers cannot lock the administrator out.
+// Connections at once, and those of them that may only read.
 const (
 	maxConns   = 64
 	maxReaders = 48
@@ -19,6 +17,7 @@ const (
 // conn is an accepted connection, and who is at its other end.
 type conn struct {
 	net.Conn
+	uid        uint32
 	privileged bool // uid 0 or the daemon's own: may do all
 	once       sync.Once
 	release    func()
@@ -33,7 +32,11 @@ func (c *conn) Close() error {
 // one too many is hung up on at once.
 type peers struct {
 	*net.UnixListener
-	all, readers atomic.Int64
+	places places
+}
+
+func newPeers(l *net.UnixListener) *peers {
+	return &peers{l, places{most: maxConns, mostReaders: maxReaders}}
 }
 
 func (p *peers) Accept() (net.Conn, error) {
@@ -42,50 +45,33 @@ func (p *peers) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		privileged, err := isPrivileged(c)
-		if err != nil || !p.admit(privileged) {
+		uid, err := peerUID(c)
+		privileged := err == nil && mayDoAll(uid, uint32(os.Geteuid()))
+		if err != nil || !p.places.admit(privileged) {
 			c.Close()
 			continue
 		}
-		return &conn{Conn: c, privileged: privileged, release: func() { p.leave(privileged) }}, nil
+		return &conn{Conn: c, uid: uid, privileged: privileged, release: func() { p.places.leave(privileged) }}, nil
 	}
 }
 
-func (p *peers) admit(privileged bool) bool {
-	if p.all.Load() >= maxConns || !privileged && p.readers.Load() >= maxReaders {
-		return false // only Accept adds, and one goroutine accepts
-	}
-	p.all.Add(1)
-	if !privileged {
-		p.readers.Add(1)
-	}
-	return true
-}
-
-func (p *peers) leave(privileged bool) {
-	p.all.Add(-1)
-	if !privileged {
-		p.readers.Add(-1)
-	}
-}
-
-// isPrivileged asks the kernel who connected (unix(7), SO_PEERCRED).
-func isPrivileged(c *net.UnixConn) (bool, error) {
+// peerUID asks the kernel who connected (unix(7), SO_PEERCRED).
+func peerUID(c *net.UnixConn) (uint32, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	var cred *unix.Ucred
 	var credErr error
 	if err := raw.Control(func(fd uintptr) {
 		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	}); err != nil {
-		return false, err
+		return 0, err
 	}
 	if credErr != nil {
-		return false, credErr
+		return 0, credErr
 	}
-	return mayDoAll(cred.Uid, uint32(os.Geteuid())), nil
+	return cred.Uid, nil
 }
 
 func mayDoAll(uid, own uint32) bool { return uid == 0 || uid == own }

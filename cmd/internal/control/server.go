@@ -19,25 +19,50 @@ const (
 	usualListed = 1000     // entries of a list, if the request has no limit
 	maxHeader   = 8 << 10  // bytes of a request's header
 	maxBody     = 64 << 10 // bytes of a request's body
+	stopTime    = time.Second
 )
 
 // Server answers on the control socket.
 type Server struct {
 	src  Source
+	op   Operator // nil: nothing can be changed
+	feed *Feed    // nil: nothing can be watched
 	log  *slog.Logger
 	ln   *peers
 	http *http.Server
 	mux  *http.ServeMux
+
+	watchers places
+	beat     time.Duration // between signs of life for watchers
+	stall    time.Duration // how long a watcher may take nothing
+	stopping chan struct{} // closed when Serve's context is done
 }
+
+// Option is something that the daemon can do besides showing itself.
+type Option func(*Server)
+
+// WithOperator lets those who may do all close pinholes and reload.
+func WithOperator(op Operator) Option { return func(s *Server) { s.op = op } }
+
+// WithFeed lets audit records be watched. When Serve's context is done,
+// watchers get what was published until then, and the end of the stream.
+func WithFeed(f *Feed) Option { return func(s *Server) { s.feed = f } }
 
 // Listen makes the socket, so that whoever connects is answered once Serve
 // runs. It fails with ErrInUse if another daemon answers on it.
-func Listen(path string, src Source, log *slog.Logger) (*Server, error) {
+func Listen(path string, src Source, log *slog.Logger, with ...Option) (*Server, error) {
 	l, err := bind(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{src: src, log: log, ln: &peers{UnixListener: l}, mux: http.NewServeMux()}
+	s := &Server{
+		src: src, log: log, ln: newPeers(l), mux: http.NewServeMux(),
+		watchers: places{most: maxWatchers, mostReaders: maxReadingWatchers},
+		beat:     beatEvery, stall: stallAfter, stopping: make(chan struct{}),
+	}
+	for _, option := range with {
+		option(s)
+	}
 	s.routes()
 	s.http = &http.Server{
 		Handler:           s.guard(s.mux),
@@ -48,16 +73,22 @@ func Listen(path string, src Source, log *slog.Logger) (*Server, error) {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			peer, ok := c.(*conn)
-			return context.WithValue(ctx, privilegedKey{}, ok && peer.privileged)
+			peer, _ := c.(*conn) // nil may do nothing
+			return context.WithValue(ctx, peerKey{}, peer)
 		},
 	}
 	return s, nil
 }
 
-// privilegedKey is the context key under which a request's connection says
-// whether its peer may do all.
-type privilegedKey struct{}
+// peerKey is the context key of a request's connection, a *conn.
+type peerKey struct{}
+
+func peerOf(r *http.Request) (uid uint32, privileged bool) {
+	if c, _ := r.Context().Value(peerKey{}).(*conn); c != nil {
+		return c.uid, c.privileged
+	}
+	return 0, false
+}
 
 // routes has a line for each thing that can be asked. GET only reads; every
 // other method is for uid 0 and the daemon's own uid.
@@ -65,15 +96,20 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("GET /v1/status", s.status)
 	s.mux.HandleFunc("GET /v1/pinholes", s.pinholes)
 	s.mux.HandleFunc("GET /v1/sessions", s.sessions)
+	s.mux.HandleFunc("GET /v1/events", s.events)
+	s.mux.HandleFunc("DELETE /v1/pinholes/{id}", s.closePinhole)
+	s.mux.HandleFunc("DELETE /v1/pinholes", s.flush)
+	s.mux.HandleFunc("POST /v1/reload", s.reload)
 }
 
 // Serve answers until ctx is done, then removes the socket. It gives running
-// requests a second to end.
+// requests a second to end. It may be called once.
 func (s *Server) Serve(ctx context.Context) error {
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
-		within, cancel := context.WithTimeout(context.Background(), time.Second)
+		close(s.stopping)
+		within, cancel := context.WithTimeout(context.Background(), stopTime)
 		defer cancel()
 		if s.http.Shutdown(within) != nil {
 			s.http.Close()
@@ -93,7 +129,7 @@ func (s *Server) Close() error { return s.ln.Close() }
 // guard lets those who may only read do nothing else, and bounds the body.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		privileged, _ := r.Context().Value(privilegedKey{}).(bool)
+		_, privileged := peerOf(r)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead && !privileged {
 			s.fail(w, http.StatusForbidden, errors.New("only root and the daemon's user may do that; use sudo"))
 			return

@@ -34,6 +34,9 @@ type Status struct {
 	VerdictErrors uint64 `json:"verdict_errors"` // verdicts that the kernel did not take
 	Overruns      uint64 `json:"overruns"`       // times that a queue or event socket overflowed
 	RecordsLost   uint64 `json:"records_lost"`   // audit records that are in no file
+
+	// RefusedByReason splits Pinholes.Refused up, by the audit trail's reasons.
+	RefusedByReason map[string]uint64 `json:"refused_by_reason,omitempty"`
 }
 
 // PinholeCounts are the pinholes that are open now, and those since the start.
@@ -55,10 +58,11 @@ type PinholeInfo struct {
 	Mode      string    `json:"mode"`
 	Command   string    `json:"command,omitempty"`
 	Src       string    `json:"src_ip"`
-	SrcPort   uint16    `json:"src_port,omitempty"` // once the connection came
+	FromPort  uint16    `json:"from_port,omitempty"` // the only source port that may come; 0 is any
+	SrcPort   uint16    `json:"src_port,omitempty"`  // once the connection came
 	Dst       string    `json:"dest_ip"`
 	DstPort   uint16    `json:"dest_port"`
-	State     string    `json:"state"` // "open" or "used"
+	State     string    `json:"state"` // "opening", "open", "used" or "established"
 	Opened    time.Time `json:"opened"`
 	ExpiresIn float64   `json:"expires_in_s"` // 0 once used
 }
