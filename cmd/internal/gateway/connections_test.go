@@ -1,0 +1,207 @@
+package gateway
+
+import (
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ftpinhole/cmd/internal/flows"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func waitPatience() { time.Sleep(kernelPatience + 3*tick) }
+
+// data is a data connection as conntrack shows it.
+func data(state flows.State) flows.Flow {
+	return flows.Flow{
+		Client: netip.MustParseAddrPort("10.0.1.2:51000"), Server: netip.MustParseAddrPort("10.0.2.2:50000"),
+		Mark: 0x10000000, State: state, ID: 7,
+	}
+}
+
+func (r *rig) tell(kind flows.Kind, f flows.Flow) {
+	r.events <- flows.Event{Kind: kind, Flow: f}
+	synctest.Wait()
+}
+
+// passive opens a pinhole for 10.0.1.2 to 10.0.2.2:50000.
+func (r *rig) passive() *dialogue {
+	a := r.login(40000)
+	a.c("PASV")
+	a.s(entering)
+	return a
+}
+
+func TestLaw7DataConnectionFromOpenToClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.passive()
+		r.tell(flows.New, r.kernel.put(data(flows.SynSent)))
+		r.tell(flows.Update, r.kernel.put(data(flows.Established)))
+		over := data(flows.TimeWait)
+		over.Counted, over.BytesOrig, over.BytesReply = true, 100, 2000
+		over = r.kernel.put(over)
+		r.tell(flows.Update, over)
+		r.tell(flows.Destroy, over) // late, and once more
+		if diff := cmp.Diff([]string{"open", "use", "close finished"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+		last := r.records[len(r.records)-1]
+		if !last.Counted || last.BytesToServer != 100 || last.BytesToClient != 2000 || last.Pinhole.SrcPort != 51000 {
+			t.Errorf("the last record is %+v", last)
+		}
+		if diff := cmp.Diff([]string{"add 10.0.2.2:50000", "remove 10.0.2.2:50000"}, r.backend.did()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestLaw7BytesOfActiveModeAreTheServersAndTheClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.login(40000).c("PORT 10,0,1,2,195,80")
+		f := flows.Flow{Client: netip.MustParseAddrPort("10.0.2.2:20"), Server: netip.MustParseAddrPort("10.0.1.2:50000"), Mark: 0x10000000, State: flows.SynSent}
+		r.tell(flows.New, r.kernel.put(f))
+		f.State, f.Counted, f.BytesOrig, f.BytesReply = flows.Close, true, 2000, 100
+		r.tell(flows.Update, r.kernel.put(f))
+		last := r.records[len(r.records)-1]
+		if last.BytesToServer != 100 || last.BytesToClient != 2000 {
+			t.Errorf("to the server %d, to the client %d; want 100 and 2000", last.BytesToServer, last.BytesToClient)
+		}
+	})
+}
+
+func TestLaw4UnansweredConnectionGoesWithItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.passive()
+		f := r.kernel.put(data(flows.SynSent))
+		r.tell(flows.New, f)
+		a.c("QUIT")
+		a.s("221 bye")
+		if diff := cmp.Diff([]string{"open", "use", "close logout"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+		if len(r.kernel.deleted) != 1 {
+			t.Errorf("%d connections were deleted, want 1", len(r.kernel.deleted))
+		}
+	})
+}
+
+func TestLaw4AnsweredConnectionOutlivesItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.passive()
+		r.tell(flows.New, r.kernel.put(data(flows.SynSent)))
+		r.kernel.put(data(flows.Established)) // its event is still on the way
+		a.c("QUIT")
+		a.s("221 bye")
+		if len(r.kernel.deleted) != 0 {
+			t.Error("data that flowed was cut off")
+		}
+		r.tell(flows.Update, data(flows.Established))
+		r.tell(flows.Update, r.kernel.put(data(flows.TimeWait)))
+		if diff := cmp.Diff([]string{"open", "use", "close finished"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestEventsOfAnOlderConnectionUseNoPinhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.passive()
+		old := data(flows.TimeWait)
+		old.Client = netip.MustParseAddrPort("10.0.1.2:49999")
+		r.tell(flows.Update, r.kernel.put(old))
+		r.tell(flows.Destroy, old)
+		if diff := cmp.Diff([]string{"open"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestBlockedWhenNoConnectionFollows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.passive()
+		id := r.records[len(r.records)-1].Pinhole.ID
+		r.shard.calls.put(func() { r.shard.tracker.Arrived(r.shard.clock(), id) })
+		time.Sleep(1200 * time.Millisecond)
+		if diff := cmp.Diff([]string{"open", "close blocked"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestOverrunIsMadeUpFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.passive()
+		r.kernel.put(data(flows.Established)) // no event of it came
+		r.tell(flows.Overrun, flows.Flow{})
+		if diff := cmp.Diff([]string{"open", "use"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+		r.kernel.mu.Lock()
+		clear(r.kernel.have)
+		r.kernel.mu.Unlock()
+		time.Sleep(reconcileEvery + time.Second)
+		if diff := cmp.Diff([]string{"open", "use", "close finished"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestSessionEndsWhenConntrackSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.passive()
+		f := flows.Flow{Client: a.client, Server: a.server, ReplySrc: a.server, ReplyDst: a.client, Mark: controlMark, State: flows.Established}
+		live := r.kernel.put(f)
+		r.tell(flows.Destroy, f) // an older one's: this one lives
+		if got := r.shard.counters.closed.Load(); got != 0 {
+			t.Fatal("a session ended that conntrack still holds")
+		}
+		r.kernel.mu.Lock()
+		delete(r.kernel.have, connection{live.Client, live.Server})
+		r.kernel.mu.Unlock()
+		r.tell(flows.Destroy, f)
+		if diff := cmp.Diff([]string{"open", "close session_end"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestSilentSessionIsKeptWhileConntrackHoldsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.login(40000)
+		f := r.kernel.put(flows.Flow{Client: a.client, Server: a.server, Mark: controlMark, State: flows.Established})
+		time.Sleep(3 * time.Hour)
+		a.c("PASV")
+		a.s(entering)
+		if diff := cmp.Diff([]string{"open"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+		if err := r.kernel.Delete(f); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(idleAfter + 2*reconcileEvery)
+		synctest.Wait()
+		if n := r.shard.tracker.Counts().Sessions; n != 0 {
+			t.Errorf("%d sessions are kept that conntrack has forgotten", n)
+		}
+	})
+}
+
+func TestJoinableOnce(t *testing.T) {
+	var j joinable
+	c, s := netip.MustParseAddrPort("10.0.1.2:40000"), netip.MustParseAddrPort("10.0.2.2:21")
+	j.add(c, s)
+	if j.take(s, c) || !j.take(c, s) || j.take(c, s) {
+		t.Error("a connection may be joined once, as client and server were")
+	}
+}

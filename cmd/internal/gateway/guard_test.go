@@ -1,0 +1,105 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ftpinhole/cmd/internal/config"
+)
+
+// fakeTable is a table that others can take away.
+type fakeTable struct {
+	gone      atomic.Bool
+	stubborn  atomic.Bool
+	installed atomic.Int32
+	changed   func(who string)
+}
+
+func (f *fakeTable) Install(time.Time) error {
+	if f.stubborn.Load() {
+		return errors.New("no room")
+	}
+	f.installed.Add(1)
+	f.gone.Store(false)
+	return nil
+}
+func (f *fakeTable) Verify() (bool, error) { return !f.gone.Load(), nil }
+func (f *fakeTable) Uninstall() error      { return nil }
+func (f *fakeTable) Watch(ctx context.Context, ready func(), onChange func(string)) error {
+	f.changed = onChange
+	ready()
+	<-ctx.Done()
+	return nil
+}
+
+func TestLostTableIsMadeAgainWithinASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		table := &fakeTable{}
+		g := &guard{table: table, clock: time.Now, log: slog.New(slog.NewTextHandler(&log, nil)), changed: make(chan string, 1)}
+		ctx, cancel := context.WithCancel(t.Context())
+		go g.watch(ctx)
+		go g.run(ctx)
+		synctest.Wait()
+
+		table.gone.Store(true)
+		table.changed("nft, pid 7")
+		synctest.Wait()
+		if table.gone.Load() || !strings.Contains(log.String(), "nft, pid 7") {
+			t.Errorf("it was not made again at once, or the log does not say who took it away: %s", log.String())
+		}
+		table.gone.Store(true) // and nobody says so
+		time.Sleep(time.Second)
+		if table.gone.Load() {
+			t.Error("a loss without notice is not mended within a second")
+		}
+		table.stubborn.Store(true)
+		table.gone.Store(true)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if why := g.broken.Load(); why == nil || !strings.Contains(*why, "no room") {
+			t.Error("status cannot say that the table is gone")
+		}
+		table.stubborn.Store(false)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if g.broken.Load() != nil || table.gone.Load() {
+			t.Error("it did not try on")
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func TestWatchdogGivesUpOnAStalledShard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Gateway{config: config.Default(), log: slog.New(slog.NewTextHandler(io.Discard, nil)), beats: make([]atomic.Int64, 2)}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		go g.watchdog(ctx, cancel)
+		for range 20 { // both turn
+			g.beats[0].Store(time.Now().UnixNano())
+			g.beats[1].Store(time.Now().UnixNano())
+			time.Sleep(time.Second)
+		}
+		if ctx.Err() != nil {
+			t.Fatal("it gave up on shards that turn")
+		}
+		for range 8 { // one stands still
+			g.beats[0].Store(time.Now().UnixNano())
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if err := context.Cause(ctx); !errors.Is(err, ErrStalled) || !strings.Contains(err.Error(), "2101") {
+			t.Errorf("got %v, want that queue 2101 has stalled", err)
+		}
+		cancel(nil)
+		synctest.Wait()
+	})
+}

@@ -1,0 +1,311 @@
+package gateway
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ftpinhole/cmd/internal/decode"
+	"ftpinhole/cmd/internal/flows"
+	"ftpinhole/conntrack"
+	"ftpinhole/rules"
+)
+
+// rig is a shard between fakes of the kernel's sides: packets, pinholes and
+// conntrack. It lives in a synctest bubble, so that time is exact.
+type rig struct {
+	t       *testing.T
+	shard   *shard
+	conns   *connections
+	backend *fakeBackend
+	kernel  *fakeConntrack
+	events  chan flows.Event
+	mu      sync.Mutex
+	records []conntrack.Record
+	stop    func()
+}
+
+func newRig(t *testing.T, policy conntrack.Policy) *rig {
+	t.Helper()
+	if policy == nil {
+		p, err := rules.NewPolicy(rules.Config{ControlPorts: []uint16{21}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy = Policy{p}
+	}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	limits := conntrack.Limits{LineBytes: 4096, Commands: 32, Pinholes: 100, PinholesPerClient: 100, Sessions: 100, SessionsPerClient: 100, HalfOpen: 100}
+	r := &rig{t: t, backend: &fakeBackend{}, kernel: &fakeConntrack{have: map[connection]flows.Flow{}}, events: make(chan flows.Event)}
+	h := &holes{backend: r.backend, changes: newMailbox[change](), clock: time.Now, log: log}
+	joins := &joinable{}
+	kills := newMailbox[kill]()
+	r.shard = &shard{
+		tracker: conntrack.New(conntrack.Config{Ports: []uint16{21}, Timeout: 30 * time.Second, Limits: limits, Join: joins.take}, policy, conntrack.NewQuota(limits)),
+		decoder: decode.New(), packets: make(chan packet, packetsWaiting), calls: newMailbox[func()](),
+		holes: h.changes, kills: kills, clock: time.Now, log: log, counters: &counters{}, held: map[connection]*hold{},
+		record: func(rec conntrack.Record) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.records = append(r.records, rec)
+		},
+	}
+	r.conns = &connections{
+		kernel: r.kernel, events: r.events, kills: kills, shards: []*shard{r.shard},
+		dataMark: 0x10000000, control: controlMark, clock: time.Now, log: log, counters: r.shard.counters, joinable: joins,
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var tasks sync.WaitGroup
+	tasks.Go(func() { r.shard.run(ctx, func() {}) })
+	tasks.Go(func() { h.run(ctx) })
+	tasks.Go(func() { r.conns.run(ctx) })
+	r.stop = func() {
+		cancel()
+		tasks.Wait()
+	}
+	t.Cleanup(func() { // also when the test has failed with the kernel stuck
+		r.backend.release()
+		r.stop()
+	})
+	return r
+}
+
+// said lists the records of pinholes in short.
+func (r *rig) said() []string {
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []string
+	for _, rec := range r.records {
+		word := map[conntrack.Action]string{conntrack.Open: "open", conntrack.Use: "use", conntrack.Close: "close", conntrack.Deny: "deny"}[rec.Action]
+		if word == "" {
+			continue
+		}
+		if rec.Reason != "" {
+			word += " " + string(rec.Reason)
+		}
+		list = append(list, word)
+	}
+	return list
+}
+
+// fakeBackend is the kernel's sets; stuck makes it hang.
+type fakeBackend struct {
+	mu       sync.Mutex
+	stuck    chan struct{}
+	fail     error
+	arrived  bool
+	log      []string
+	inKernel map[string]rules.Pinhole
+}
+
+func (b *fakeBackend) hang() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stuck = make(chan struct{})
+}
+
+func (b *fakeBackend) release() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stuck != nil {
+		close(b.stuck)
+		b.stuck = nil
+	}
+}
+
+func (b *fakeBackend) wait() {
+	b.mu.Lock()
+	stuck := b.stuck
+	b.mu.Unlock()
+	if stuck != nil {
+		<-stuck
+	}
+}
+
+func (b *fakeBackend) Add(p rules.Pinhole, _ time.Time) error {
+	b.wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fail != nil {
+		return b.fail
+	}
+	if b.inKernel == nil {
+		b.inKernel = map[string]rules.Pinhole{}
+	}
+	b.inKernel[p.ID] = p
+	b.log = append(b.log, "add "+p.Dst.String())
+	return nil
+}
+
+func (b *fakeBackend) Remove(id string) (bool, error) {
+	b.wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.log = append(b.log, "remove "+b.inKernel[id].Dst.String())
+	delete(b.inKernel, id)
+	return b.arrived, b.fail
+}
+
+func (b *fakeBackend) Arrived() ([]string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var ids []string
+	for id := range b.inKernel {
+		if b.arrived {
+			ids = append(ids, id)
+		}
+	}
+	return ids, b.fail
+}
+
+func (b *fakeBackend) did() []string {
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string(nil), b.log...)
+}
+
+// fakeConntrack is the kernel's table of connections.
+type fakeConntrack struct {
+	mu      sync.Mutex
+	have    map[connection]flows.Flow
+	deleted []flows.Flow
+}
+
+func (c *fakeConntrack) put(f flows.Flow) flows.Flow {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f.ReplySrc, f.ReplyDst = f.Server, f.Client
+	c.have[connection{f.Client, f.Server}] = f
+	return f
+}
+
+func (c *fakeConntrack) Get(f flows.Flow) (flows.Flow, bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	got, ok := c.have[connection{f.Client, f.Server}]
+	return got, ok, nil
+}
+
+func (c *fakeConntrack) Delete(f flows.Flow) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deleted = append(c.deleted, f)
+	delete(c.have, connection{f.Client, f.Server})
+	return nil
+}
+
+func (c *fakeConntrack) Dump(mark, mask uint32) ([]flows.Flow, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []flows.Flow
+	for _, f := range c.have {
+		if f.Mark&mask == mark {
+			list = append(list, f)
+		}
+	}
+	return list, nil
+}
+
+// fakePacket counts its verdicts.
+type fakePacket struct {
+	payload []byte
+	mu      sync.Mutex
+	count   int
+	order   *[]*fakePacket
+}
+
+func (p *fakePacket) Data() ([]byte, uint8) { return p.payload, uint8(conntrack.HookForward) }
+
+func (p *fakePacket) Accept() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.count++
+	if p.order != nil {
+		*p.order = append(*p.order, p)
+	}
+	return p.count == 1
+}
+
+// verdicts is how many the packet got so far.
+func (p *fakePacket) verdicts() int {
+	synctest.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count
+}
+
+// dialogue sends the packets of one control connection.
+type dialogue struct {
+	r              *rig
+	client, server netip.AddrPort
+	up, down       uint32 // next sequence numbers
+	order          []*fakePacket
+}
+
+// login begins a session from a client's port and logs in.
+func (r *rig) login(port uint16) *dialogue {
+	d := &dialogue{r: r, client: netip.AddrPortFrom(netip.MustParseAddr("10.0.1.2"), port), server: netip.MustParseAddrPort("10.0.2.2:21"), up: 1000, down: 5000}
+	d.raw(true, conntrack.SYN, "")
+	d.up++
+	d.raw(false, conntrack.SYN|conntrack.ACK, "")
+	d.down++
+	d.raw(true, conntrack.ACK, "")
+	d.s("220 ready")
+	d.c("USER anonymous")
+	d.s("331 password")
+	d.c("PASS secret")
+	if got := d.s("230 welcome").verdicts(); got != 1 {
+		r.t.Fatalf("the login's last packet has %d verdicts", got)
+	}
+	return d
+}
+
+func (d *dialogue) raw(toServer bool, flags conntrack.Flags, payload string) *fakePacket {
+	src, dst, seq, ack := d.client, d.server, d.up, d.down
+	if !toServer {
+		src, dst, seq, ack = d.server, d.client, d.down, d.up
+	}
+	if flags&conntrack.ACK == 0 {
+		ack = 0
+	}
+	p := &fakePacket{payload: ip4(src, dst, seq, ack, flags, payload), order: &d.order}
+	d.r.shard.hand(d.r.t.Context(), p)
+	synctest.Wait()
+	return p
+}
+
+// c and s send a line of the client and of the server.
+func (d *dialogue) c(line string) *fakePacket {
+	p := d.raw(true, conntrack.ACK, line+"\r\n")
+	d.up += uint32(len(line) + 2)
+	return p
+}
+
+func (d *dialogue) s(line string) *fakePacket {
+	p := d.raw(false, conntrack.ACK, line+"\r\n")
+	d.down += uint32(len(line) + 2)
+	return p
+}
+
+func ip4(src, dst netip.AddrPort, seq, ack uint32, flags conntrack.Flags, payload string) []byte {
+	b := make([]byte, 40, 40+len(payload))
+	b[0], b[8], b[9] = 0x45, 64, 6
+	binary.BigEndian.PutUint16(b[2:], uint16(40+len(payload)))
+	s, d := src.Addr().As4(), dst.Addr().As4()
+	copy(b[12:], s[:])
+	copy(b[16:], d[:])
+	binary.BigEndian.PutUint16(b[20:], src.Port())
+	binary.BigEndian.PutUint16(b[22:], dst.Port())
+	binary.BigEndian.PutUint32(b[24:], seq)
+	binary.BigEndian.PutUint32(b[28:], ack)
+	b[32], b[33] = 5<<4, byte(flags)
+	return append(b, payload...)
+}
