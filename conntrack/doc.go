@@ -5,4 +5,54 @@
 // It does no I/O and takes the time as an argument, so that live packets, a
 // capture file and a test drive the same code. It does not assume that it
 // holds every packet of a session, nor that the packet in hand is the newest.
+//
+// # The agreement
+//
+// Replies are matched to commands in their order. A reply is the final line of
+// one (RFC 959 4.2); 1xx answers nothing yet. TestLaw5 goes through this table.
+//
+//	state                    event                        effect
+//	not greeted              220                          greeted
+//	                         1xx                          none
+//	                         another reply, or garbage    not FTP: nothing opens, ever
+//	no client line yet       an FTP command               speaks FTP
+//	                         anything else (HTTP, SMTP,   not FTP: nothing opens, ever
+//	                         SSH, TLS, overlong)
+//	                         bytes missed                 nothing opens, ever
+//	not logged in            230, 232 to USER, PASS, ACCT logged in
+//	                         331, 332; 220 to HOST        none
+//	                         PORT, EPRT, 227, 229         denied, not_logged_in
+//	logged in                USER: 2xx, 3xx, 530          pinholes shut, logged out; 230, 232: in again
+//	                         PASS, ACCT: 530              pinholes shut, logged out
+//	                         REIN: 2xx                    pinholes shut, logged out, EPSV ALL over
+//	                         QUIT: 2xx; any 421           pinholes shut, nothing opens any more
+//	                         any of these without answer  none
+//	                         data that flows              goes on
+//	PASV outstanding         227 to it                    opens
+//	EPSV outstanding         229 to it                    opens
+//	either                   225, 226, 250, 426           the transfer's before: still outstanding
+//	                         4xx, 5xx, the other's reply  outstanding no more
+//	PASV, EPSV behind a      227, 229                     denied, out_of_step; in step again
+//	command not answered
+//	none outstanding         227, 229 with an endpoint    denied, unrequested
+//	logged in                PORT, EPRT                   opens at once, in the place of what was open
+//	  a transfer waits       PORT, EPRT                   opens beside; its 2xx shuts the former
+//	  wait_for_2xx           PORT, EPRT                   opens with its 2xx
+//	PORT, EPRT outstanding   4xx, 5xx to it               shut, refused, unless data flows
+//	EPSV ALL outstanding     2xx to it                    PORT, EPRT, PASV denied, epsv_all
+//	AUTH or ADAT was sent    234, 235                     pinholes shut, blind
+//	blind                    TLS records                  passed over
+//	                         clear text after a record    as joined (CCC, RFC 4217 12.3)
+//	                         anything else                blind for good
+//	any                      ABOR: 226                    pinholes shut
+//	                         ABOR: 225                    none
+//	                         ABOR, blank line unanswered  passed over with the next reply
+//	                         227, 229 of the client;      denied, unrequested
+//	                         PORT, EPRT of the server
+//	                         bytes missed, too many       out of step: outstanding is forgotten
+//	                         commands outstanding
+//	out of step              a command while the client   in step with its reply
+//	                         has all that the server sent
+//	joined in the middle     an FTP command               opens as if logged in
+//	                         USER, 220, 331, 332, 530     logged out
 package conntrack

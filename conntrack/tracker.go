@@ -66,6 +66,13 @@ func New(cfg Config, policy Policy, quota *Quota) *Tracker {
 	}
 }
 
+// Reconfigure changes ports, time, limits and policy. Sessions and pinholes
+// that are there stay, under the terms that they began with.
+func (t *Tracker) Reconfigure(ports []uint16, timeout time.Duration, limits Limits, policy Policy) {
+	t.ports, t.timeout, t.limits, t.policy = slices.Clone(ports), timeout, limits, policy
+	t.halfOpen.limit = limits.HalfOpen
+}
+
 // Packet takes one packet of a control connection. Packets of connections
 // that are not followed have no effect.
 func (t *Tracker) Packet(now time.Time, p *Packet) []Effect {
