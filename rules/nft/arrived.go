@@ -22,7 +22,7 @@ func (t *Table) Arrived() ([]string, error) {
 		return nil, nil
 	}
 	var came []string
-	for _, s := range pinholeSets(t.config.SourcePorts) {
+	for _, s := range pinholeSets(t.config.Load().SourcePorts) {
 		messages, err := t.reader.get(unix.NFT_MSG_GETSETELEM, netlink.Dump, func(ae *netlink.AttributeEncoder) {
 			ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, TableName)
 			ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.name)

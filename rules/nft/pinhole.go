@@ -79,7 +79,7 @@ func (t *Table) check(p rules.Pinhole) error {
 	switch {
 	case !p.Src.IsValid() || !p.Dst.Addr().IsValid() || p.Src.Is4() != p.Dst.Addr().Is4():
 		return fmt.Errorf("nft: pinhole %q: from %v to %v: needs two addresses of one family", p.ID, p.Src, p.Dst)
-	case p.SrcPort != 0 && !t.config.SourcePorts:
+	case p.SrcPort != 0 && !t.config.Load().SourcePorts:
 		return fmt.Errorf("nft: pinhole %q: source port %d, but the table has no sets for source ports: set Config.SourcePorts", p.ID, p.SrcPort)
 	case p.Timeout <= 0:
 		return fmt.Errorf("nft: pinhole %q: timeout %v: needs more than 0", p.ID, p.Timeout)

@@ -3,6 +3,7 @@ package nft
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,7 +15,7 @@ import (
 // may be used by many goroutines; changes wait for each other, and for every
 // other program that is changing nf_tables. Arrived and Verify wait for nobody.
 type Table struct {
-	config Config
+	config atomic.Pointer[Config]
 	reader *conn
 	writer *conn
 
@@ -52,14 +53,15 @@ func Dial(c Config) (*Table, error) {
 	if err != nil {
 		return nil, errors.Join(err, reader.nl.Close())
 	}
-	return &Table{
-		config:  c,
+	t := &Table{
 		reader:  reader,
 		writer:  writer,
 		byID:    make(map[string]*hole),
 		byKey:   make(map[rules.Key]*hole),
 		sweepAt: firstSweep,
-	}, nil
+	}
+	t.config.Store(&c)
+	return t, nil
 }
 
 // Close closes the sockets, and leaves the table as it is.
@@ -73,6 +75,31 @@ func (t *Table) Close() error {
 func (t *Table) Install(now time.Time) error {
 	t.changes.Lock()
 	defer t.changes.Unlock()
+	return t.put(now)
+}
+
+// Reconfigure makes the table from another configuration, with the pinholes
+// that it holds. Marks and queues have to be the same. After an error the old
+// one stays.
+func (t *Table) Reconfigure(c Config, now time.Time) error {
+	c, err := c.withDefaults()
+	if err != nil {
+		return err
+	}
+	t.changes.Lock()
+	defer t.changes.Unlock()
+	old := t.config.Load()
+	c.SourcePorts = c.SourcePorts || old.SourcePorts // there may be pinholes that need them
+	t.config.Store(&c)
+	if err := t.put(now); err != nil {
+		t.config.Store(old)
+		return err
+	}
+	return nil
+}
+
+// put is Install with changes held.
+func (t *Table) put(now time.Time) error {
 	// An element that is made again would let a second connection through.
 	// Without the old table there is nobody left to ask.
 	if _, err := t.Arrived(); err != nil && !errors.Is(err, unix.ENOENT) {
@@ -96,10 +123,10 @@ func (t *Table) install(now time.Time) *batch {
 	b.addTable() // so that there is one to delete
 	b.deleteTable()
 	b.addTable()
-	for i, s := range pinholeSets(t.config.SourcePorts) {
-		b.addSet(s, uint32(i+1), t.config.SetSize)
+	for i, s := range pinholeSets(t.config.Load().SourcePorts) {
+		b.addSet(s, uint32(i+1), t.config.Load().SetSize)
 	}
-	for _, c := range chains(&t.config, t.xtables) {
+	for _, c := range chains(t.config.Load(), t.xtables) {
 		b.addChain(c)
 	}
 	t.mu.Lock()

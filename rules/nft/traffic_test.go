@@ -58,7 +58,9 @@ func TestPinhole(t *testing.T) {
 			if test.want && l.client.attempt(t, test.sport, test.to, drop) {
 				t.Error("a second connection came through")
 			}
-			remove(t, table, test.pinhole.ID)
+			if came, err := table.Remove(test.pinhole.ID); came != test.used || err != nil {
+				t.Errorf("removed: arrived %v, %v, want %v", came, err, test.used)
+			}
 		})
 	}
 	if got := l.gateway.elements(t); got != "" {

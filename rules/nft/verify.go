@@ -82,13 +82,13 @@ func (t *Table) print() (string, error) {
 	}, nftaTableHandle, unix.NFTA_TABLE_FLAGS); err != nil {
 		return "", err
 	}
-	for _, s := range pinholeSets(t.config.SourcePorts) {
+	for _, s := range pinholeSets(t.config.Load().SourcePorts) {
 		if _, err := add(unix.NFT_MSG_GETSET, 0, named(unix.NFTA_SET_TABLE, unix.NFTA_SET_NAME, s.name),
 			nftaSetHandle); err != nil {
 			return "", err
 		}
 	}
-	for _, c := range chains(&t.config, t.xtables) {
+	for _, c := range chains(t.config.Load(), t.xtables) {
 		if _, err := add(unix.NFT_MSG_GETCHAIN, 0, named(unix.NFTA_CHAIN_TABLE, unix.NFTA_CHAIN_NAME, c.name),
 			unix.NFTA_CHAIN_HANDLE, unix.NFTA_CHAIN_HOOK, unix.NFTA_CHAIN_POLICY); err != nil {
 			return "", err
