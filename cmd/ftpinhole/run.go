@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -27,8 +28,9 @@ func newRun() *cobra.Command {
 queue, and opens each data port that client and server agree on, for one
 connection and for seconds.
 
-INT and TERM stop it and take everything of it out of the kernel; USR1 opens the
-audit log anew, for logrotate.`,
+INT and TERM stop it and take everything of it out of the kernel. HUP reads the
+configuration again and keeps sessions and pinholes; USR1 opens the audit log
+anew, for logrotate.`,
 		Args: cobra.NoArgs,
 	}
 	s := newSettings(cmd)
@@ -38,20 +40,36 @@ audit log anew, for logrotate.`,
 		if err != nil {
 			return err
 		}
-		return runError(run(cmd.Context(), c, newLogger(c, cmd.ErrOrStderr())))
+		return runError(run(cmd.Context(), c, s.load, newLogger(c, cmd.ErrOrStderr())))
 	}
 	return cmd
 }
 
-// run runs the daemon until ctx is done.
-func run(ctx context.Context, c config.Config, log *slog.Logger) error {
+// operator is the gateway, as the administrator changes it.
+type operator struct {
+	*gateway.Gateway
+	load func() (config.Config, error)
+}
+
+// Reload reads the configuration again.
+func (o operator) Reload(context.Context) error {
+	c, err := o.load()
+	if err != nil {
+		return fmt.Errorf("%w: %w", control.ErrBadConfig, err)
+	}
+	return o.Gateway.Reload(c)
+}
+
+// run runs the daemon until ctx is done; load reads its configuration again.
+func run(ctx context.Context, c config.Config, load func() (config.Config, error), log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, err := gateway.Open(ctx, c, thisBuild().Version, log)
 	if err != nil {
 		return err
 	}
-	server, err := control.Listen(c.Socket, g, log)
+	op := operator{g, load}
+	server, err := control.Listen(c.Socket, g, log, control.WithOperator(op), control.WithFeed(g.Feed()))
 	if err != nil {
 		return errors.Join(err, g.Close())
 	}
@@ -60,7 +78,7 @@ func run(ctx context.Context, c config.Config, log *slog.Logger) error {
 		served <- server.Serve(ctx)
 		cancel()
 	}()
-	go signals(ctx, g, log)
+	go signals(ctx, op, log)
 	err = g.Run(ctx, func() {
 		log.Info("reading FTP control sessions", "ports", c.Ports, "hooks", c.Hooks,
 			"queue", c.QueueNum, "queues", c.QueueCount(), "observe", c.Observe)
@@ -79,8 +97,8 @@ func run(ctx context.Context, c config.Config, log *slog.Logger) error {
 	return err
 }
 
-// signals serves USR1, and keeps HUP from ending the daemon.
-func signals(ctx context.Context, g *gateway.Gateway, log *slog.Logger) {
+// signals serves HUP and USR1.
+func signals(ctx context.Context, op operator, log *slog.Logger) {
 	ch := make(chan os.Signal, 1)
 	signal.Notify(ch, syscall.SIGUSR1, syscall.SIGHUP)
 	defer signal.Stop(ch)
@@ -90,10 +108,12 @@ func signals(ctx context.Context, g *gateway.Gateway, log *slog.Logger) {
 			return
 		case sig := <-ch:
 			if sig == syscall.SIGHUP {
-				log.Warn("the configuration is read at the start only; restart the daemon to change it")
+				if err := op.Reload(ctx); err != nil {
+					log.Error("the configuration was not reloaded; the old one stays in effect", "err", err)
+				}
 				continue
 			}
-			if err := g.ReopenLogs(); err != nil {
+			if err := op.ReopenLogs(); err != nil {
 				log.Error("the audit log could not be opened anew; the old file stays in use", "err", err)
 			}
 		}

@@ -14,6 +14,7 @@ import (
 
 	"ftpinhole/cmd/internal/audit"
 	"ftpinhole/cmd/internal/config"
+	"ftpinhole/cmd/internal/control"
 	"ftpinhole/cmd/internal/decode"
 	"ftpinhole/cmd/internal/flows"
 	"ftpinhole/cmd/internal/queue"
@@ -39,7 +40,9 @@ var ErrStalled = errors.New("the packet path has stalled")
 
 // Gateway is the running daemon.
 type Gateway struct {
-	config  config.Config
+	config  config.Config // as at the start
+	current atomic.Pointer[config.Config]
+	reload  sync.Mutex // held over a change of current
 	version string
 	log     *slog.Logger
 	started time.Time
@@ -57,6 +60,8 @@ type Gateway struct {
 	conns    *connections
 	counters *counters
 	joinable *joinable
+	quota    *conntrack.Quota
+	feed     control.Feed
 	beats    []atomic.Int64 // unix nanoseconds of each shard's last tick
 }
 
@@ -67,6 +72,7 @@ func Open(ctx context.Context, cfg config.Config, version string, log *slog.Logg
 		config: cfg, version: version, log: log, started: time.Now(),
 		counters: &counters{}, joinable: &joinable{},
 	}
+	g.current.Store(&g.config)
 	if err := g.open(ctx); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -133,7 +139,7 @@ func (g *Gateway) assemble(policy *rules.Policy, events <-chan flows.Event) {
 	g.holes = &holes{backend: backend, changes: newMailbox[change](), clock: time.Now, log: g.log}
 	g.guard = &guard{table: g.table, clock: time.Now, log: g.log, changed: make(chan string, 1)}
 	limits := Limits(g.config.Limits)
-	quota := conntrack.NewQuota(limits)
+	g.quota = conntrack.NewQuota(limits)
 	kills := newMailbox[kill]()
 	g.beats = make([]atomic.Int64, len(g.queues))
 	for range g.queues {
@@ -142,13 +148,13 @@ func (g *Gateway) assemble(policy *rules.Policy, events <-chan flows.Event) {
 				Ports: g.config.Ports, Timeout: g.config.PinholeTimeout.Duration,
 				Limits: limits, Seed: seed(), Observe: g.config.Observe,
 				Join: g.joinable.take,
-			}, Policy{policy}, quota),
+			}, Policy{policy}, g.quota),
 			decoder: decode.New(),
 			packets: make(chan packet, packetsWaiting),
 			calls:   newMailbox[func()](),
 			holes:   g.holes.changes,
 			kills:   kills,
-			record:  g.audit.Write,
+			record:  g.record,
 			clock:   time.Now, log: g.log, counters: g.counters,
 			held: make(map[connection]*hold),
 		})
@@ -159,6 +165,12 @@ func (g *Gateway) assemble(policy *rules.Policy, events <-chan flows.Event) {
 		dataMark: g.config.Mark, control: controlMark,
 		clock: time.Now, log: g.log, counters: g.counters, joinable: g.joinable,
 	}
+}
+
+// record hands a record to all who keep or watch records; none of them waits.
+func (g *Gateway) record(r conntrack.Record) {
+	g.audit.Write(r)
+	g.feed.Publish(r)
 }
 
 // Limits are the tracker's, as configured.
@@ -224,12 +236,8 @@ func (g *Gateway) serve(ctx context.Context, cancel context.CancelCauseFunc, rea
 	if err := g.table.Install(time.Now()); err != nil {
 		return err
 	}
-	held, err := g.kernel.ControlConnections(g.config.Ports)
-	if err != nil {
-		return fmt.Errorf("conntrack: %w", err)
-	}
-	for _, f := range held {
-		g.joinable.add(f.Ends())
+	if err := g.joinHeld(g.config.Ports); err != nil {
+		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
@@ -244,6 +252,18 @@ func (g *Gateway) serve(ctx context.Context, cancel context.CancelCauseFunc, rea
 	tasks.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
+	}
+	return nil
+}
+
+// joinHeld lets the control connections be joined that conntrack holds.
+func (g *Gateway) joinHeld(ports []uint16) error {
+	held, err := g.kernel.ControlConnections(ports)
+	if err != nil {
+		return fmt.Errorf("conntrack: %w", err)
+	}
+	for _, f := range held {
+		g.joinable.add(f.Ends())
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type Backend interface {
 type change struct {
 	hole rules.Pinhole // with its ID alone: to be closed
 	add  bool
+	mark bool                          // nothing to do: all before it is done
 	done func(arrived bool, err error) // called by the goroutine of holes
 }
 
@@ -43,6 +44,10 @@ func (h *holes) run(ctx context.Context) {
 		case <-h.changes.ready:
 		}
 		for _, c := range h.changes.take() {
+			if c.mark {
+				c.done(false, nil)
+				continue
+			}
 			if c.add {
 				c.done(false, h.backend.Add(c.hole, h.clock()))
 				continue

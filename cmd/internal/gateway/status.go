@@ -28,10 +28,11 @@ func (s *shard) ask(f func(now time.Time)) bool {
 
 // Status says how the daemon is.
 func (g *Gateway) Status() control.Status {
+	config := g.current.Load()
 	st := control.Status{
 		Ready: g.ready.Load(), Version: g.version, PID: os.Getpid(), Since: g.started,
-		Backend: "nft", QueueNum: int(g.config.QueueNum), Queues: len(g.queues),
-		Ports: g.config.Ports, Hooks: g.config.Hooks, Observe: g.config.Observe,
+		Backend: "nft", QueueNum: int(config.QueueNum), Queues: len(g.queues),
+		Ports: config.Ports, Hooks: config.Hooks, Observe: config.Observe,
 		Table:    "present",
 		Packets:  g.counters.packets.Load(),
 		Overruns: g.counters.overruns.Load(), RecordsLost: g.audit.Lost(),
