@@ -1,0 +1,88 @@
+package dialogue_test
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/lab/dialogue"
+)
+
+// patience is far more than anything takes that works.
+const patience = 10 * time.Second
+
+// Must hold: each dialogue is delivered in full, legal or not; what both sides
+// agreed on is open and nothing else; and the audit trail says so.
+func TestLive(t *testing.T) {
+	t.Parallel()
+	list := dialogue.All()
+	worlds := worldsOf(list)
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	prepare(t, l, worlds)
+	d := l.StartDaemon("--ports", "21,2121")
+	start := time.Now()
+	results := player{l, patience}.playAll(worlds, list)
+	t.Logf("%d dialogues in %v", len(list), time.Since(start).Round(time.Millisecond))
+	trails := trailsOf(d.WaitClosed(t, 1))
+	for i, one := range list {
+		t.Run(one.Name, func(t *testing.T) {
+			if err := results[i].err(); err != nil {
+				t.Error(err)
+			}
+			told := trails[worlds[i].Client.String()]
+			if diff := cmp.Diff(sorted(one.Trail), sorted(told.trail)); diff != "" {
+				t.Errorf("trail (-want +got):\n%s", diff)
+			}
+			if want := through(one); told.uses != want {
+				t.Errorf("%d use records, want %d", told.uses, want)
+			}
+			if told.starts != 1 || told.ends != 1 {
+				t.Errorf("the session has %d start and %d end records, want one of each", told.starts, told.ends)
+			}
+			if t.Failed() {
+				for _, line := range told.raw {
+					t.Log(strings.TrimSpace(line))
+				}
+			}
+		})
+	}
+}
+
+// told is what the audit log has of one client.
+type told struct {
+	trail              []string
+	uses, starts, ends int
+	raw                []string
+}
+
+func trailsOf(records []lab.Record) map[string]told {
+	trails := make(map[string]told)
+	for _, r := range records {
+		one := trails[r.SrcIP]
+		one.raw = append(one.raw, r.Raw)
+		port := strconv.Itoa(int(r.Pinhole.DestPort))
+		switch r.Pinhole.Action {
+		case "open":
+			one.trail = append(one.trail, "open "+r.FTP.Command+" "+port)
+		case "close":
+			one.trail = append(one.trail, "close "+r.Pinhole.Reason+" "+port)
+		case "deny":
+			one.trail = append(one.trail, "deny "+r.Pinhole.Reason)
+		case "use":
+			one.uses++
+		}
+		switch r.Session.Action {
+		case "start":
+			one.starts++
+		case "end":
+			one.ends++
+		}
+		trails[r.SrcIP] = one
+	}
+	return trails
+}
