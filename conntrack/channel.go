@@ -101,151 +101,19 @@ func (t *Tracker) shutBefore(now time.Time, s *session, c *channel) {
 }
 
 // Opened is the kernel's answer to DoOpen. With an error nothing was opened.
-func (t *Tracker) Opened(now time.Time, id string, err error) []Effect {
-	t.effects = t.effects[:0]
-	c := t.channels[id]
-	if c == nil || c.state != opening {
-		return nil
-	}
-	if err != nil {
-		c.record.Reason = KernelError
-		t.forget(c)
-		t.refuse(now, c.session, c.record)
-		return t.effects
-	}
-	t.acknowledge(now, c)
-	if c.gone {
-		t.finish(now, c, c.closing)
-	}
-	return t.effects
-}
-
-func (t *Tracker) acknowledge(now time.Time, c *channel) {
-	c.state = open
-	if c.session != nil {
-		c.session.opened++
-	}
-	t.tell(now, c, Open, "")
-}
-
 // Used says that the one connection of a pinhole came: conntrack shows it.
-func (t *Tracker) Used(now time.Time, src, dst netip.AddrPort) []Effect {
-	t.effects = t.effects[:0]
-	c := t.holes[holeKey{src.Addr(), dst}]
-	if c == nil || t.flows[flowKey{src, dst}] != nil {
-		return nil
-	}
-	c = c.awaited()
-	if t.holes[c.key()] == c {
-		delete(t.holes, c.key())
-	}
-	c.hole.SrcPort = src.Port()
-	c.used = now
-	if c.state == opening { // the answer to DoOpen is on its way
-		t.acknowledge(now, c)
-	}
-	c.state = usedState
-	t.flows[c.flow()] = c
-	t.tell(now, c, Use, "")
-	t.askClose(c)
-	if c.closing != "" {
-		t.doKill(c)
-	}
-	return t.effects
-}
-
 // awaited is the oldest channel of this key that a SYN has come for, or else
 // the latest.
-func (c *channel) awaited() *channel {
-	found := c
-	for f := c.former; f != nil; f = f.former {
-		if f.state == open && !f.arrived.IsZero() {
-			found = f
-		}
-	}
-	return found
-}
-
 // Established says that a data connection was answered, and is not taken down
 // any more.
-func (t *Tracker) Established(src, dst netip.AddrPort) {
-	if c := t.flows[flowKey{src, dst}]; c != nil {
-		c.state, c.closing = established, ""
-		if c.session != nil {
-			c.session.release(c)
-			c.session = nil
-		}
-	}
-}
-
 // Ended says that a data connection is over; bytes are by direction, if
 // counted.
-func (t *Tracker) Ended(now time.Time, src, dst netip.AddrPort, counted bool, orig, reply uint64) []Effect {
-	t.effects = t.effects[:0]
-	c := t.flows[flowKey{src, dst}]
-	if c == nil {
-		return nil
-	}
-	c.record.Counted = counted
-	c.record.BytesToServer, c.record.BytesToClient = orig, reply
-	if c.record.Mode == Active { // the server opened it
-		c.record.BytesToServer, c.record.BytesToClient = reply, orig
-	}
-	t.finish(now, c, cmp.Or(c.closing, Finished))
-	return t.effects
-}
-
 // Arrived says that a SYN was let through a pinhole.
-func (t *Tracker) Arrived(now time.Time, id string) {
-	if c := t.channels[id]; c != nil && c.arrived.IsZero() {
-		c.arrived = now
-	}
-}
-
 // Closed is the kernel's answer to DoClose: the pinhole is gone. arrived says
 // that a SYN was let through before.
-func (t *Tracker) Closed(now time.Time, id string, arrived bool) []Effect {
-	t.effects = t.effects[:0]
-	c := t.channels[id]
-	if c == nil || c.state >= usedState || c.closing == "" {
-		return nil
-	}
-	if c.state == opening { // the answer to DoOpen was overtaken
-		c.gone = true
-		return nil
-	}
-	if arrived && c.closing != Blocked {
-		// Its connection is about to show, or never will.
-		c.arrived = now
-		return nil
-	}
-	t.finish(now, c, c.closing)
-	return t.effects
-}
-
 // Killed says that the data connection was deleted before it was established.
-func (t *Tracker) Killed(now time.Time, src, dst netip.AddrPort) []Effect {
-	t.effects = t.effects[:0]
-	c := t.flows[flowKey{src, dst}]
-	if c == nil || c.closing == "" {
-		return nil
-	}
-	t.finish(now, c, c.closing)
-	return t.effects
-}
-
 // CloseByOperator shuts one pinhole; false if there is none of this id that
 // is still open.
-func (t *Tracker) CloseByOperator(now time.Time, id string) ([]Effect, bool) {
-	t.effects = t.effects[:0]
-	c := t.channels[id]
-	if c == nil || c.state == established || c.closing != "" {
-		return nil, false
-	}
-	t.shut(now, c, ClosedByOperator)
-	return t.effects, true
-}
-
 // shut ends a channel that is not established: the pinhole goes, and so does
 // a connection that nobody has answered.
 func (t *Tracker) shut(now time.Time, c *channel, why Reason) {

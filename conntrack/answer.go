@@ -1,0 +1,149 @@
+package conntrack
+
+import (
+	"slices"
+	"time"
+
+	"ftpinhole/parser"
+)
+
+func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
+	if s.joined {
+		switch rep.Code {
+		case 220, 331, 332, 530:
+			t.logout(now, s, Logout)
+		}
+	}
+	if rep.Code/100 == 1 {
+		return // preliminary: the final one is still to come
+	}
+	if !s.greeted && !s.joined {
+		s.greeted = rep.Code == 220
+		s.notFTP = s.notFTP || !s.greeted
+		if rep.Code == 227 || rep.Code == 229 {
+			t.entered(now, s, command{}, rep)
+		}
+		return
+	}
+	if rep.Code == 421 {
+		t.logout(now, s, Logout)
+		s.over = true
+		return
+	}
+	lost := s.step != inStep
+	cmd, matched := s.answered(rep.Code)
+	if cmd.marks && s.step == needReply {
+		s.step = inStep
+	}
+	switch {
+	case rep.Code == 227:
+		t.entered(now, s, s.realigned(cmd, parser.PASV), rep)
+	case rep.Code == 229:
+		t.entered(now, s, s.realigned(cmd, parser.EPSV), rep)
+	case (rep.Code == 234 || rep.Code == 235) && (lost || s.secures):
+		// What comes now is protected (RFC 4217 4, RFC 2228 3). Once it was asked
+		// for, it does not matter which command the reply seems to answer.
+		t.goBlind(now, s)
+	case matched:
+		t.takeEffect(now, s, cmd, rep.Code)
+	}
+}
+
+func (s *session) realigned(cmd command, asks parser.Verb) command {
+	if cmd.verb == asks {
+		return cmd
+	}
+	for i := range s.outstanding {
+		if s.outstanding[i].verb == asks {
+			cmd = s.outstanding[i]
+			cmd.trusted = false
+			s.outstanding = slices.Delete(s.outstanding, 0, i+1)
+			return cmd
+		}
+	}
+	return cmd
+}
+
+func (s *session) answered(code int) (command, bool) {
+	marks := false
+	for len(s.outstanding) > 0 {
+		cmd := s.outstanding[0]
+		if (cmd.verb == parser.PASV || cmd.verb == parser.EPSV || cmd.verb == parser.PORT || cmd.verb == parser.EPRT) && endOfTransfer(code) {
+			return command{}, false // a late word on the transfer before
+		}
+		n := copy(s.outstanding, s.outstanding[1:])
+		s.outstanding[n] = command{}
+		s.outstanding = s.outstanding[:n]
+		cmd.marks = cmd.marks || marks
+		switch {
+		case cmd.blank && code/100 != 5 && n > 0:
+		case cmd.verb == parser.ABOR && !answersABOR(code) && n > 0:
+		default:
+			return cmd, true
+		}
+		// It was not answered, or together with the transfer that it stopped.
+		marks = cmd.marks
+	}
+	return command{}, false
+}
+
+func endOfTransfer(code int) bool {
+	return code == 225 || code == 226 || code == 250 || code == 426
+}
+
+func answersABOR(code int) bool {
+	return code == 225 || code == 226 || code == 250 || code/100 >= 4
+}
+
+func (t *Tracker) takeEffect(now time.Time, s *session, cmd command, code int) {
+	ok, refused := code/100 == 2, code/100 == 4 || code/100 == 5
+	switch cmd.verb {
+	case parser.USER:
+		if ok || code/100 == 3 || code == 530 {
+			t.logout(now, s, Logout) // RFC 959 4.1.1: the former user is flushed
+			s.claimed = cmd.user
+		}
+		s.logIn(code)
+	case parser.PASS, parser.ACCT:
+		if code == 530 {
+			t.logout(now, s, Logout)
+		}
+		s.logIn(code)
+	case parser.REIN:
+		if ok {
+			t.logout(now, s, Logout)
+			s.epsvAll = false
+		}
+	case parser.QUIT:
+		if ok {
+			t.logout(now, s, Logout)
+			s.over = true
+		}
+	case parser.ABOR:
+		if code == 226 { // the data connection is closed; 225 says that there was none
+			t.shutAll(now, s, Replaced)
+		}
+	case parser.EPSV:
+		s.epsvAll = s.epsvAll || cmd.all && ok
+	case parser.PORT, parser.EPRT:
+		switch {
+		case refused && cmd.channel != nil:
+			t.shut(now, cmd.channel, Refused)
+		case ok && cmd.channel != nil:
+			t.shutBefore(now, s, cmd.channel)
+		case ok && cmd.waiting != nil:
+			t.openWaiting(now, s, *cmd.waiting)
+		}
+	}
+}
+
+func (s *session) logIn(code int) {
+	if code == 230 || code == 232 {
+		s.loggedIn, s.user = true, s.claimed
+	}
+}
+
+func (t *Tracker) logout(now time.Time, s *session, why Reason) {
+	s.loggedIn, s.user = false, ""
+	t.shutAll(now, s, why)
+}

@@ -1,0 +1,139 @@
+package conntrack
+
+import (
+	"cmp"
+	"net/netip"
+	"time"
+)
+
+func (t *Tracker) Opened(now time.Time, id string, err error) []Effect {
+	t.effects = t.effects[:0]
+	c := t.channels[id]
+	if c == nil || c.state != opening {
+		return nil
+	}
+	if err != nil {
+		c.record.Reason = KernelError
+		t.forget(c)
+		t.refuse(now, c.session, c.record)
+		return t.effects
+	}
+	t.acknowledge(now, c)
+	if c.gone {
+		t.finish(now, c, c.closing)
+	}
+	return t.effects
+}
+
+func (t *Tracker) acknowledge(now time.Time, c *channel) {
+	c.state = open
+	if c.session != nil {
+		c.session.opened++
+	}
+	t.tell(now, c, Open, "")
+}
+
+func (t *Tracker) Used(now time.Time, src, dst netip.AddrPort) []Effect {
+	t.effects = t.effects[:0]
+	c := t.holes[holeKey{src.Addr(), dst}]
+	if c == nil || t.flows[flowKey{src, dst}] != nil {
+		return nil
+	}
+	c = c.awaited()
+	if t.holes[c.key()] == c {
+		delete(t.holes, c.key())
+	}
+	c.hole.SrcPort = src.Port()
+	c.used = now
+	if c.state == opening { // the answer to DoOpen is on its way
+		t.acknowledge(now, c)
+	}
+	c.state = usedState
+	t.flows[c.flow()] = c
+	t.tell(now, c, Use, "")
+	t.askClose(c)
+	if c.closing != "" {
+		t.doKill(c)
+	}
+	return t.effects
+}
+
+func (c *channel) awaited() *channel {
+	found := c
+	for f := c.former; f != nil; f = f.former {
+		if f.state == open && !f.arrived.IsZero() {
+			found = f
+		}
+	}
+	return found
+}
+
+func (t *Tracker) Established(src, dst netip.AddrPort) {
+	if c := t.flows[flowKey{src, dst}]; c != nil {
+		c.state, c.closing = established, ""
+		if c.session != nil {
+			c.session.release(c)
+			c.session = nil
+		}
+	}
+}
+
+func (t *Tracker) Ended(now time.Time, src, dst netip.AddrPort, counted bool, orig, reply uint64) []Effect {
+	t.effects = t.effects[:0]
+	c := t.flows[flowKey{src, dst}]
+	if c == nil {
+		return nil
+	}
+	c.record.Counted = counted
+	c.record.BytesToServer, c.record.BytesToClient = orig, reply
+	if c.record.Mode == Active { // the server opened it
+		c.record.BytesToServer, c.record.BytesToClient = reply, orig
+	}
+	t.finish(now, c, cmp.Or(c.closing, Finished))
+	return t.effects
+}
+
+func (t *Tracker) Arrived(now time.Time, id string) {
+	if c := t.channels[id]; c != nil && c.arrived.IsZero() {
+		c.arrived = now
+	}
+}
+
+func (t *Tracker) Closed(now time.Time, id string, arrived bool) []Effect {
+	t.effects = t.effects[:0]
+	c := t.channels[id]
+	if c == nil || c.state >= usedState || c.closing == "" {
+		return nil
+	}
+	if c.state == opening { // the answer to DoOpen was overtaken
+		c.gone = true
+		return nil
+	}
+	if arrived && c.closing != Blocked {
+		// Its connection is about to show, or never will.
+		c.arrived = now
+		return nil
+	}
+	t.finish(now, c, c.closing)
+	return t.effects
+}
+
+func (t *Tracker) Killed(now time.Time, src, dst netip.AddrPort) []Effect {
+	t.effects = t.effects[:0]
+	c := t.flows[flowKey{src, dst}]
+	if c == nil || c.closing == "" {
+		return nil
+	}
+	t.finish(now, c, c.closing)
+	return t.effects
+}
+
+func (t *Tracker) CloseByOperator(now time.Time, id string) ([]Effect, bool) {
+	t.effects = t.effects[:0]
+	c := t.channels[id]
+	if c == nil || c.state == established || c.closing != "" {
+		return nil, false
+	}
+	t.shut(now, c, ClosedByOperator)
+	return t.effects, true
+}

@@ -1,0 +1,166 @@
+package conntrack
+
+import (
+	"bytes"
+	"net/netip"
+	"time"
+
+	"ftpinhole/parser"
+)
+
+func (s *session) forbidden(trusted bool) Reason {
+	switch {
+	case s.notFTP:
+		return NotFTP
+	case !trusted || !s.ftp || s.headless || s.up.blind || s.down.blind && !s.down.records.between():
+		return OutOfStep
+	case s.over || !s.greeted || s.terms.LoginRequired && !s.loggedIn:
+		return NotLoggedIn
+	}
+	return ""
+}
+
+func (t *Tracker) announced(now time.Time, s *session, cmd parser.Command, out *command, full bool) {
+	parse := parser.ParseHostPort
+	if cmd.Verb == parser.EPRT {
+		parse = parser.ParseExtended
+	}
+	endpoint, err := parse(cmd.Arg)
+	r := s.record()
+	r.Mode, r.Command = Active, cmd.Verb.String()
+	r.Pinhole = Pinhole{Src: s.server.Addr(), Dst: endpoint.Addr, FromPort: s.terms.ActiveSourcePort}
+	why := s.forbidden(out.trusted)
+	switch {
+	case why == "" && full:
+		why = LimitSession
+	case why == "" && s.epsvAll:
+		why = EPSVAll
+	}
+	if why = t.judge(s, r, why, err); why != "" {
+		t.deny(now, s, r, why)
+		return
+	}
+	if s.terms.WaitFor2xx {
+		out.waiting = &r
+		return
+	}
+	if s.transferWaits() && len(s.channels) > 0 {
+		// Pipelined: the server has not come to this line, and may still
+		// connect to what it was told before.
+		if len(s.channels) >= maxAhead {
+			t.deny(now, s, r, LimitSession)
+			return
+		}
+		out.channel = t.openChannel(now, s, r, true)
+		return
+	}
+	out.channel = t.openChannel(now, s, r, false)
+}
+
+func (t *Tracker) openWaiting(now time.Time, s *session, r Record) {
+	r.User = s.user
+	if why := s.forbidden(true); why != "" {
+		t.deny(now, s, r, why)
+		return
+	}
+	s.transferAhead(&r)
+	t.openChannel(now, s, r, false)
+}
+
+func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Reply) {
+	r := s.record()
+	r.Mode = Passive
+	r.Pinhole.Src = s.client.Addr()
+	var endpoint parser.Endpoint
+	var err error
+	asked := false
+	if rep.Code == 227 {
+		asked = cmd.verb == parser.PASV
+		endpoint, err = parser.ParsePassive(rep.Text)
+	} else {
+		asked = cmd.verb == parser.EPSV && !cmd.all
+		endpoint, err = parser.ParseExtendedPassive(rep.Text)
+		endpoint.Addr = netip.AddrPortFrom(s.server.Addr(), endpoint.Addr.Port())
+	}
+	if asked {
+		r.Command = cmd.verb.String()
+	}
+	if err != nil {
+		endpoint.Addr = netip.AddrPort{}
+	}
+	r.Pinhole.Dst = endpoint.Addr
+	why := s.forbidden(cmd.trusted || !asked && s.step == inStep)
+	switch {
+	case !asked && err != nil:
+		return // no endpoint was offered: just a line with this number
+	case !asked && (why == "" || why == NotLoggedIn || why == OutOfStep && !s.spoken && !s.joined):
+		why = Unrequested
+	case why == "" && s.epsvAll && cmd.verb == parser.PASV:
+		why = EPSVAll
+	}
+	if why = t.judge(s, r, why, err); why != "" {
+		t.deny(now, s, r, why)
+		return
+	}
+	s.transferAhead(&r)
+	t.openChannel(now, s, r, false)
+}
+
+func (t *Tracker) judge(s *session, r Record, why Reason, err error) Reason {
+	switch {
+	case why != "":
+		return why
+	case err != nil:
+		return Malformed
+	}
+	return t.policy.Decide(Request{
+		Client: s.client, Server: s.server, ClientLocal: s.local,
+		Mode: r.Mode, Command: r.Command, Endpoint: r.Pinhole.Dst,
+	})
+}
+
+func (t *Tracker) wrongSideReply(now time.Time, s *session, text []byte) {
+	parse := parser.ParsePassive
+	switch {
+	case bytes.HasPrefix(text, []byte("227 ")):
+	case bytes.HasPrefix(text, []byte("229 ")):
+		parse = parser.ParseExtendedPassive
+	default:
+		return
+	}
+	endpoint, err := parse(text[4:])
+	if err != nil {
+		return
+	}
+	if !endpoint.Addr.Addr().IsValid() {
+		endpoint.Addr = netip.AddrPortFrom(s.client.Addr(), endpoint.Addr.Port())
+	}
+	r := s.record()
+	r.Mode, r.Pinhole = Passive, Pinhole{Src: s.server.Addr(), Dst: endpoint.Addr}
+	t.deny(now, s, r, s.unasked())
+}
+
+func (t *Tracker) wrongSideCommand(now time.Time, s *session, text []byte) {
+	cmd := parser.ParseCommand(text)
+	parse := parser.ParseHostPort
+	switch cmd.Verb {
+	case parser.PORT:
+	case parser.EPRT:
+		parse = parser.ParseExtended
+	default:
+		return
+	}
+	if endpoint, err := parse(cmd.Arg); err == nil {
+		r := s.record()
+		r.Mode, r.Command = Active, cmd.Verb.String()
+		r.Pinhole = Pinhole{Src: s.client.Addr(), Dst: endpoint.Addr}
+		t.deny(now, s, r, s.unasked())
+	}
+}
+
+func (s *session) unasked() Reason {
+	if s.notFTP {
+		return NotFTP
+	}
+	return Unrequested
+}
