@@ -75,6 +75,9 @@ func (t *Table) Close() error {
 func (t *Table) Install(now time.Time) error {
 	t.changes.Lock()
 	defer t.changes.Unlock()
+	if err := t.askArrived(); err != nil {
+		return err
+	}
 	return t.put(now)
 }
 
@@ -88,6 +91,9 @@ func (t *Table) Reconfigure(c Config, now time.Time) error {
 	}
 	t.changes.Lock()
 	defer t.changes.Unlock()
+	if err := t.askArrived(); err != nil {
+		return err
+	}
 	old := t.config.Load()
 	c.SourcePorts = c.SourcePorts || old.SourcePorts // there may be pinholes that need them
 	t.config.Store(&c)
@@ -98,13 +104,18 @@ func (t *Table) Reconfigure(c Config, now time.Time) error {
 	return nil
 }
 
-// put is Install with changes held.
-func (t *Table) put(now time.Time) error {
-	// An element that is made again would let a second connection through.
-	// Without the old table there is nobody left to ask.
+// askArrived notes which pinholes were used: an element that is made again would
+// let a second connection through. Without the old table there is nobody left
+// to ask.
+func (t *Table) askArrived() error {
 	if _, err := t.Arrived(); err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
+	return nil
+}
+
+// put makes the table; changes is held.
+func (t *Table) put(now time.Time) error {
 	err := t.writer.commit(t.install(now))
 	var message *messageError
 	if !t.xtables && errors.As(err, &message) && message.queue && errors.Is(err, unix.ENOENT) {

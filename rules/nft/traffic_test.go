@@ -215,3 +215,38 @@ func TestRepeatedSYNPasses(t *testing.T) {
 		t.Error("the repeated SYN did not come through")
 	}
 }
+
+// A used pinhole stays used when the table is made from another configuration,
+// and an unused one stays open.
+func TestLaw4ReconfigureOpensNothingAgain(t *testing.T) {
+	l := newLab(t)
+	l.server.listen(t, port)
+	table := l.gateway.installed(t, forward())
+	add(t, table, pinhole("used", client4, data4))
+	add(t, table, pinhole("unused", client6, data6))
+	if !l.client.attempt(t, 0, data4, soon) {
+		t.Fatal("the pinhole is shut")
+	}
+	c := forward()
+	c.SourcePorts = true
+	c.Ports = []uint16{21, 2121}
+	if err := table.Reconfigure(c, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if l.client.attempt(t, 0, data4, drop) {
+		t.Error("a second connection came through")
+	}
+	if !l.client.attempt(t, 0, data6, soon) {
+		t.Error("the unused pinhole was lost")
+	}
+	if ok, err := table.Verify(); !ok || err != nil {
+		t.Errorf("verify: %v, %v", ok, err)
+	}
+	c.Ports = nil
+	if err := table.Reconfigure(c, time.Now()); err == nil {
+		t.Error("a configuration without ports was taken")
+	}
+	if ok, err := table.Verify(); !ok || err != nil {
+		t.Errorf("verify after the refusal: %v, %v", ok, err)
+	}
+}
