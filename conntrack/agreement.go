@@ -181,20 +181,4 @@ func (t *Tracker) serverLine(now time.Time, s *session, line parser.Line) {
 	}
 }
 
-// reply takes the final line of a reply.
-// realigned is for a server that has left a command unanswered: a 227 or 229
-// came for another command than cmd, while one that asked for it waits. It
-// opens nothing, but what comes after it is in step.
-// answered takes the command off the list that the reply is the answer to.
-// endOfTransfer: these end a transfer and never answer PORT or PASV (RFC 959 5.4).
-// answersABOR: RFC 959 5.4 has 225, 226, 500, 501, 502 and 421.
-// takeEffect does what an answered command does to the session.
-// logout shuts what the user had opened; data that flows goes on.
-// forbidden says why this session may not open anything at all now.
-// announced takes PORT or EPRT: the hole is made before the server reads of
-// it, since servers connect before they answer.
-// entered takes 227 or 229, the answer to cmd.
-// judge adds what the line itself and the policy have against it.
-// wrongSideReply records a 227 that the client sent, wrongSideCommand a PORT
-// that the server sent. Nobody acts on them.
 func bounded(b []byte, n int) string { return string(b[:min(len(b), n)]) }

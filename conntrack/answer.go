@@ -7,6 +7,7 @@ import (
 	"ftpinhole/parser"
 )
 
+// reply takes the final line of a reply.
 func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
 	if s.joined {
 		switch rep.Code {
@@ -49,6 +50,9 @@ func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
 	}
 }
 
+// realigned is for a server that has left a command unanswered: a 227 or 229
+// came for another command than cmd, while one that asked for it waits. It
+// opens nothing, but what comes after it is in step.
 func (s *session) realigned(cmd command, asks parser.Verb) command {
 	if cmd.verb == asks {
 		return cmd
@@ -64,6 +68,7 @@ func (s *session) realigned(cmd command, asks parser.Verb) command {
 	return cmd
 }
 
+// answered takes the command off the list that the reply is the answer to.
 func (s *session) answered(code int) (command, bool) {
 	marks := false
 	for len(s.outstanding) > 0 {
@@ -87,14 +92,17 @@ func (s *session) answered(code int) (command, bool) {
 	return command{}, false
 }
 
+// endOfTransfer: these end a transfer and never answer PORT or PASV (RFC 959 5.4).
 func endOfTransfer(code int) bool {
 	return code == 225 || code == 226 || code == 250 || code == 426
 }
 
+// answersABOR: RFC 959 5.4 has 225, 226, 500, 501, 502 and 421.
 func answersABOR(code int) bool {
 	return code == 225 || code == 226 || code == 250 || code/100 >= 4
 }
 
+// takeEffect does what an answered command does to the session.
 func (t *Tracker) takeEffect(now time.Time, s *session, cmd command, code int) {
 	ok, refused := code/100 == 2, code/100 == 4 || code/100 == 5
 	switch cmd.verb {
@@ -143,6 +151,7 @@ func (s *session) logIn(code int) {
 	}
 }
 
+// logout shuts what the user had opened; data that flows goes on.
 func (t *Tracker) logout(now time.Time, s *session, why Reason) {
 	s.loggedIn, s.user = false, ""
 	t.shutAll(now, s, why)

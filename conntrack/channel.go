@@ -100,20 +100,6 @@ func (t *Tracker) shutBefore(now time.Time, s *session, c *channel) {
 	}
 }
 
-// Opened is the kernel's answer to DoOpen. With an error nothing was opened.
-// Used says that the one connection of a pinhole came: conntrack shows it.
-// awaited is the oldest channel of this key that a SYN has come for, or else
-// the latest.
-// Established says that a data connection was answered, and is not taken down
-// any more.
-// Ended says that a data connection is over; bytes are by direction, if
-// counted.
-// Arrived says that a SYN was let through a pinhole.
-// Closed is the kernel's answer to DoClose: the pinhole is gone. arrived says
-// that a SYN was let through before.
-// Killed says that the data connection was deleted before it was established.
-// CloseByOperator shuts one pinhole; false if there is none of this id that
-// is still open.
 // shut ends a channel that is not established: the pinhole goes, and so does
 // a connection that nobody has answered.
 func (t *Tracker) shut(now time.Time, c *channel, why Reason) {

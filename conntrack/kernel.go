@@ -6,6 +6,7 @@ import (
 	"time"
 )
 
+// Opened is the kernel's answer to DoOpen. With an error nothing was opened.
 func (t *Tracker) Opened(now time.Time, id string, err error) []Effect {
 	t.effects = t.effects[:0]
 	c := t.channels[id]
@@ -33,6 +34,7 @@ func (t *Tracker) acknowledge(now time.Time, c *channel) {
 	t.tell(now, c, Open, "")
 }
 
+// Used says that the one connection of a pinhole came: conntrack shows it.
 func (t *Tracker) Used(now time.Time, src, dst netip.AddrPort) []Effect {
 	t.effects = t.effects[:0]
 	c := t.holes[holeKey{src.Addr(), dst}]
@@ -58,6 +60,8 @@ func (t *Tracker) Used(now time.Time, src, dst netip.AddrPort) []Effect {
 	return t.effects
 }
 
+// awaited is the oldest channel of this key that a SYN has come for, or else
+// the latest.
 func (c *channel) awaited() *channel {
 	found := c
 	for f := c.former; f != nil; f = f.former {
@@ -68,6 +72,8 @@ func (c *channel) awaited() *channel {
 	return found
 }
 
+// Established says that a data connection was answered, and is not taken down
+// any more.
 func (t *Tracker) Established(src, dst netip.AddrPort) {
 	if c := t.flows[flowKey{src, dst}]; c != nil {
 		c.state, c.closing = established, ""
@@ -78,6 +84,8 @@ func (t *Tracker) Established(src, dst netip.AddrPort) {
 	}
 }
 
+// Ended says that a data connection is over; bytes are by direction, if
+// counted.
 func (t *Tracker) Ended(now time.Time, src, dst netip.AddrPort, counted bool, orig, reply uint64) []Effect {
 	t.effects = t.effects[:0]
 	c := t.flows[flowKey{src, dst}]
@@ -93,12 +101,15 @@ func (t *Tracker) Ended(now time.Time, src, dst netip.AddrPort, counted bool, or
 	return t.effects
 }
 
+// Arrived says that a SYN was let through a pinhole.
 func (t *Tracker) Arrived(now time.Time, id string) {
 	if c := t.channels[id]; c != nil && c.arrived.IsZero() {
 		c.arrived = now
 	}
 }
 
+// Closed is the kernel's answer to DoClose: the pinhole is gone. arrived says
+// that a SYN was let through before.
 func (t *Tracker) Closed(now time.Time, id string, arrived bool) []Effect {
 	t.effects = t.effects[:0]
 	c := t.channels[id]
@@ -118,6 +129,7 @@ func (t *Tracker) Closed(now time.Time, id string, arrived bool) []Effect {
 	return t.effects
 }
 
+// Killed says that the data connection was deleted before it was established.
 func (t *Tracker) Killed(now time.Time, src, dst netip.AddrPort) []Effect {
 	t.effects = t.effects[:0]
 	c := t.flows[flowKey{src, dst}]
@@ -128,6 +140,8 @@ func (t *Tracker) Killed(now time.Time, src, dst netip.AddrPort) []Effect {
 	return t.effects
 }
 
+// CloseByOperator shuts one pinhole; false if there is none of this id that
+// is still open.
 func (t *Tracker) CloseByOperator(now time.Time, id string) ([]Effect, bool) {
 	t.effects = t.effects[:0]
 	c := t.channels[id]

@@ -8,6 +8,7 @@ import (
 	"ftpinhole/parser"
 )
 
+// forbidden says why this session may not open anything at all now.
 func (s *session) forbidden(trusted bool) Reason {
 	switch {
 	case s.notFTP:
@@ -20,6 +21,8 @@ func (s *session) forbidden(trusted bool) Reason {
 	return ""
 }
 
+// announced takes PORT or EPRT: the hole is made before the server reads of
+// it, since servers connect before they answer.
 func (t *Tracker) announced(now time.Time, s *session, cmd parser.Command, out *command, full bool) {
 	parse := parser.ParseHostPort
 	if cmd.Verb == parser.EPRT {
@@ -67,6 +70,7 @@ func (t *Tracker) openWaiting(now time.Time, s *session, r Record) {
 	t.openChannel(now, s, r, false)
 }
 
+// entered takes 227 or 229, the answer to cmd.
 func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Reply) {
 	r := s.record()
 	r.Mode = Passive
@@ -106,6 +110,7 @@ func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Rep
 	t.openChannel(now, s, r, false)
 }
 
+// judge adds what the line itself and the policy have against it.
 func (t *Tracker) judge(s *session, r Record, why Reason, err error) Reason {
 	switch {
 	case why != "":
@@ -119,6 +124,8 @@ func (t *Tracker) judge(s *session, r Record, why Reason, err error) Reason {
 	})
 }
 
+// wrongSideReply records a 227 that the client sent, wrongSideCommand a PORT
+// that the server sent. Nobody acts on them.
 func (t *Tracker) wrongSideReply(now time.Time, s *session, text []byte) {
 	parse := parser.ParsePassive
 	switch {
