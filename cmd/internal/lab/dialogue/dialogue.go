@@ -1,7 +1,5 @@
 package dialogue
 
-import "slices"
-
 // Ports of data connections that the dialogues agree on.
 const (
 	Port      = 50055 // 195,135
@@ -11,6 +9,7 @@ const (
 // Dialogue is one control connection from its first byte to its end.
 type Dialogue struct {
 	Name  string
+	Group string
 	Why   string // what it stands for: a section of an RFC, a program, an attack
 	Legal bool   // a session that has to work; any other has to be harmless
 	IPv6  bool
@@ -74,17 +73,32 @@ type Probe struct {
 
 // All are the dialogues. Their names differ.
 func All() []Dialogue {
-	return slices.Concat(
-		legal(classic()), legal(logins()), legal(cut()), legal(spelling()), legal(replies()), legal(order()),
-		unrequested(), early(), late(), endpoints(), foreign(), notFTP(), hidden(),
-	)
-}
-
-func legal(list []Dialogue) []Dialogue {
-	for i := range list {
-		list[i].Legal = true
+	var all []Dialogue
+	for _, g := range []struct {
+		name  string
+		legal bool
+		list  []Dialogue
+	}{
+		{"sessions of every day", true, classic()},
+		{"logins", true, logins()},
+		{"lines cut over segments", true, cut()},
+		{"lines as they are spelled", true, spelling()},
+		{"multi-line replies", true, replies()},
+		{"pipelining and interruption", true, order()},
+		{"replies nobody asked for", false, unrequested()},
+		{"nobody logged in", false, early()},
+		{"ports no longer valid", false, late()},
+		{"numbers and services", false, endpoints()},
+		{"addresses of others", false, foreign()},
+		{"not FTP", false, notFTP()},
+		{"TLS, long and unfinished lines", false, hidden()},
+	} {
+		for _, d := range g.list {
+			d.Group, d.Legal = g.name, g.legal
+			all = append(all, d)
+		}
 	}
-	return list
+	return all
 }
 
 // c is a client's lines and s a server's, CR LF added, in one segment.

@@ -71,6 +71,11 @@ func unrequested() []Dialogue {
 			Trail: []string{"deny unrequested"},
 		},
 		{
+			Name: "227 behind an error, in a segment of its own", Why: "PASV hole",
+			Steps: inAndOut(c("RETR a"), s("550 a: No such file."), s(echo), shut(Passive, Port)),
+			Trail: []string{"deny unrequested"},
+		},
+		{
 			Name: "227 with a blank before it", Why: "RFC 959 4.2: no reply",
 			Steps: inAndOut(c("NOOP"), s(" "+echo, "200 ok"), shut(Passive, Port)),
 		},
