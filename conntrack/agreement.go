@@ -37,6 +37,7 @@ type agreement struct {
 
 	claimed string // the latest user name answered
 	user    string // who is logged in
+	former  string // who was
 }
 
 // command is a client's line that waits for its reply.

@@ -153,6 +153,9 @@ func (s *session) logIn(code int) {
 
 // logout shuts what the user had opened; data that flows goes on.
 func (t *Tracker) logout(now time.Time, s *session, why Reason) {
+	if s.user != "" {
+		s.former = s.user
+	}
 	s.loggedIn, s.user = false, ""
 	t.shutAll(now, s, why)
 }

@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -169,6 +170,7 @@ func (t *Tracker) end(now time.Time, s *session, why Reason) {
 	t.ended.add(key)
 	r := s.record()
 	r.Time, r.Action, r.Reason = now, End, why
+	r.User = cmp.Or(s.user, s.former)
 	r.Counted, r.BytesToServer, r.BytesToClient = true, s.up.bytes, s.down.bytes
 	r.Duration = now.Sub(s.started)
 	r.Pinholes, r.Denied = s.opened, s.denied

@@ -82,7 +82,7 @@ func (c *connections) event(ev flows.Event) {
 		return
 	}
 	if ev.Flow.Mark&c.dataMark != 0 {
-		c.data(ev.Flow, ev.Kind)
+		c.data(ev.Flow, ev.Kind, false)
 	} else if ev.Flow.Mark&c.control != 0 && (ev.Kind == flows.Destroy || ev.Flow.State.Over()) {
 		c.controlOver(ev.Flow, ev.Kind == flows.Destroy)
 	}
@@ -90,7 +90,8 @@ func (c *connections) event(ev flows.Event) {
 
 // data tells what became of a data connection. Only what is New uses a
 // pinhole: later words of it may come when its port is open for the next.
-func (c *connections) data(f flows.Flow, kind flows.Kind) {
+// fromDump says that no event told it.
+func (c *connections) data(f flows.Flow, kind flows.Kind, fromDump bool) {
 	src, dst := f.Ends()
 	over := kind == flows.Destroy || f.State.Over()
 	if over && kind != flows.Destroy { // an event has no counters
@@ -101,10 +102,10 @@ func (c *connections) data(f flows.Flow, kind flows.Kind) {
 	answered := f.State != flows.SynSent && f.State != flows.SynRecv && f.State != flows.None
 	c.tell(func(s *shard, now time.Time) {
 		if kind == flows.New {
-			s.carryOut(s.tracker.Used(now, src, dst), connection{}, nil)
+			s.carryOut(madeUp(s.tracker.Used(now, src, dst), fromDump), connection{}, nil)
 		}
 		if over {
-			s.carryOut(s.tracker.Ended(now, src, dst, f.Counted, f.BytesOrig, f.BytesReply), connection{}, nil)
+			s.carryOut(madeUp(s.tracker.Ended(now, src, dst, f.Counted, f.BytesOrig, f.BytesReply), fromDump), connection{}, nil)
 		} else if answered {
 			s.tracker.Established(src, dst)
 		}
@@ -173,7 +174,7 @@ func (c *connections) reconcile() {
 		if f.State.Over() {
 			kind = flows.Update
 		}
-		c.data(f, kind)
+		c.data(f, kind, true)
 	}
 	sessions, err := c.kernel.Dump(c.control, c.control)
 	if err != nil {
@@ -196,14 +197,23 @@ func (s *shard) reconcile(alive map[connection]bool, asked, now time.Time) {
 		}
 		src := netip.AddrPortFrom(hole.Src, hole.SrcPort)
 		if _, ok := alive[connection{src, hole.Dst}]; !ok {
-			s.carryOut(s.tracker.Ended(now, src, hole.Dst, false, 0, 0), connection{}, nil)
+			s.carryOut(madeUp(s.tracker.Ended(now, src, hole.Dst, false, 0, 0), true), connection{}, nil)
 		}
 	}
 	for _, c := range s.tracker.Sessions() {
 		if c.Last.Before(asked.Add(-idleAfter)) && !alive[connection{c.Client, c.Server}] {
-			s.carryOut(s.tracker.Gone(now, c.Client, c.Server, conntrack.Vanished), connection{}, nil)
+			s.carryOut(madeUp(s.tracker.Gone(now, c.Client, c.Server, conntrack.Vanished), true), connection{}, nil)
 		}
 	}
+}
+
+// madeUp marks the records of effects that come from a dump, not from events:
+// their times are those of the dump.
+func madeUp(effects []conntrack.Effect, yes bool) []conntrack.Effect {
+	for i := range effects {
+		effects[i].Record.Reconstructed = yes
+	}
+	return effects
 }
 
 // joinable are the control connections that conntrack held when the daemon

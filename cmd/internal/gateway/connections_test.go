@@ -152,6 +152,11 @@ func TestOverrunIsMadeUpFor(t *testing.T) {
 		if diff := cmp.Diff([]string{"open", "use", "close finished"}, r.said()); diff != "" {
 			t.Error(diff)
 		}
+		for i, want := range []bool{false, false, true, true} { // start, open, use, close
+			if got := r.records[i].Reconstructed; got != want {
+				t.Errorf("record %d: made up from a dump: %v, want %v", i, got, want)
+			}
+		}
 	})
 }
 
