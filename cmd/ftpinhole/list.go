@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,10 +15,12 @@ import (
 )
 
 func newList() *cobra.Command {
-	format := oneOf("table", "json", "jsonl")
+	format := oneOf("table", "json", "jsonl", "conntrack")
 	cmd := &cobra.Command{
-		Use:       "list [pinholes|sessions]",
-		Short:     "List open pinholes, or control sessions",
+		Use:   "list [pinholes|sessions]",
+		Short: "List open pinholes, or control sessions",
+		Long: `List open pinholes, or control sessions. The format conntrack, for pinholes only,
+is that of conntrack -L expect: a pinhole that waits is an expectation.`,
 		ValidArgs: []string{"pinholes", "sessions"},
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 	}
@@ -28,13 +31,16 @@ func newList() *cobra.Command {
 		if *limit < 1 || *limit > control.MaxListed {
 			return exitError{exitUsage, fmt.Errorf("--limit %d is out of range; give 1 to %d", *limit, control.MaxListed)}
 		}
-		client, err := dial(*socket)
-		if err != nil {
-			return err
-		}
 		list := listPinholes
 		if len(args) == 1 && args[0] == "sessions" {
 			list = listSessions
+			if format.value == "conntrack" {
+				return exitError{exitUsage, errors.New("-o conntrack is for pinholes; list sessions as table, json or jsonl")}
+			}
+		}
+		client, err := dial(*socket)
+		if err != nil {
+			return err
 		}
 		shown, total, err := list(cmd, client, *limit, format.value)
 		if err == nil && shown < total {
@@ -49,6 +55,9 @@ func listPinholes(cmd *cobra.Command, client *control.Client, limit int, format 
 	l, err := client.Pinholes(cmd.Context(), limit)
 	if err != nil {
 		return 0, 0, err
+	}
+	if format == "conntrack" {
+		return len(l.Pinholes), l.Total, printExpectations(cmd.OutOrStdout(), l.Pinholes)
 	}
 	return len(l.Pinholes), l.Total, printList(cmd.OutOrStdout(), format, l.Pinholes, pinholesTable)
 }

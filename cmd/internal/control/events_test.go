@@ -107,7 +107,7 @@ func TestEventsEndWithTheirContext(t *testing.T) {
 	if _, err := e.Next(); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want %v", err, context.Canceled)
 	}
-	waitFor(t, "the end of the subscription", func() bool { return feed.watchers.Load() == 0 })
+	waitFor(t, "the end of the subscription", func() bool { return feed.Watchers() == 0 })
 }
 
 // The server's timeouts for requests do not end a stream, and both sides know
@@ -186,7 +186,7 @@ func TestStalledWatcher(t *testing.T) {
 		})
 	}
 	readers.Wait()
-	waitFor(t, "the end of the stalled watcher", func() bool { return feed.watchers.Load() == 2 })
+	waitFor(t, "the end of the stalled watcher", func() bool { return feed.Watchers() == 2 })
 	for {
 		if _, err := stalled.Next(); err != nil {
 			if !errors.Is(err, ErrStopped) {
@@ -206,9 +206,9 @@ func TestDeadWatcher(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(c, "GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n%s", more)
-		waitFor(t, "the watcher", func() bool { return feed.watchers.Load() == 1 })
+		waitFor(t, "the watcher", func() bool { return feed.Watchers() == 1 })
 		c.Close()
-		waitFor(t, "its end", func() bool { return feed.watchers.Load() == 0 })
+		waitFor(t, "its end", func() bool { return feed.Watchers() == 0 })
 	}
 }
 
@@ -229,7 +229,7 @@ func TestTooManyWatchers(t *testing.T) {
 		t.Errorf("status beside %d watchers: %v", maxWatchers, err)
 	}
 	held[0].Close()
-	waitFor(t, "a free place", func() bool { return feed.watchers.Load() == maxWatchers-1 })
+	waitFor(t, "a free place", func() bool { return feed.Watchers() == maxWatchers-1 })
 	watch(t, path)
 	if s.watchers.mostReaders >= s.watchers.most {
 		t.Error("readers can lock the administrator out")

@@ -19,10 +19,13 @@ type Feed struct {
 	subs map[*Subscription]struct{}
 }
 
+// Watchers is how many watch at the moment.
+func (f *Feed) Watchers() int { return int(f.watchers.Load()) }
+
 // Publish hands a record to every watcher. It never waits for one: who is too
 // slow is told how many records it has missed.
 func (f *Feed) Publish(r conntrack.Record) {
-	if f.watchers.Load() > 0 {
+	if f.Watchers() > 0 {
 		f.publish(r)
 	}
 }
