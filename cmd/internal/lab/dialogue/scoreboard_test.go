@@ -14,13 +14,10 @@ import (
 )
 
 // TestScoreboard plays the dialogues through the kernel's helper and through
-// the daemon, and writes how each did to the file FTPINHOLE_SCOREBOARD, as
-// markdown if its name ends with .md. scripts/scoreboard runs it.
+// the daemon, and wants the daemon to be right in all. scripts/scoreboard has it
+// write how each did to the file FTPINHOLE_SCOREBOARD, as markdown if its name
+// ends with .md.
 func TestScoreboard(t *testing.T) {
-	path := os.Getenv("FTPINHOLE_SCOREBOARD")
-	if path == "" {
-		t.Skip("run scripts/scoreboard")
-	}
 	list := dialogue.All()
 	worlds := worldsOf(list)
 	contest := func(firewall string, patience time.Duration, start func(*lab.Lab)) func() []result {
@@ -47,6 +44,10 @@ func TestScoreboard(t *testing.T) {
 		if err := ours[i].err(); err != nil {
 			t.Errorf("%s: %v", d.Name, err)
 		}
+	}
+	path := os.Getenv("FTPINHOLE_SCOREBOARD")
+	if path == "" {
+		return
 	}
 	write := text
 	if filepath.Ext(path) == ".md" {

@@ -1,0 +1,175 @@
+package lab_test
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"ftpinhole/cmd/internal/lab"
+)
+
+// open lets data flow through a pinhole, or says why not.
+func open(l *lab.Lab, s *lab.Session, command string) error {
+	data, err := s.Passive(command)
+	if err != nil {
+		return err
+	}
+	c, err := l.Dial(lab.Client, lab.Address(lab.Client, 4), data, 2*time.Second)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// A reload keeps sessions and pinholes, takes new settings, and refuses a bad
+// configuration as a whole.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.StartServer("vsftpd", lab.Server)
+	path := filepath.Join(t.TempDir(), "f.toml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("pinhole_timeout = '30s'\n")
+	d := l.StartDaemon("--config", path)
+	s, data := pinhole(t, l)
+
+	write("ports = [21, 2121]\n[policy]\nmodes = ['active']\n")
+	if out, stderr, code := l.Program(lab.Gateway, nil, "reload", "--socket", d.Socket); code != 0 {
+		t.Fatalf("exit %d: %s%s", code, out, stderr)
+	}
+	c, err := l.Dial(lab.Client, lab.Address(lab.Client, 4), data, 2*time.Second)
+	if err != nil {
+		t.Fatalf("the pinhole from before the reload: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	rules, err := l.Ruleset()
+	if err != nil || !strings.Contains(rules, "tcp dport { 21, 2121 }") {
+		t.Errorf("the new port is not read: %v\n%s", err, rules)
+	}
+	if err := open(l, s, "PASV"); err == nil {
+		t.Error("the new policy is not in effect")
+	}
+
+	for text, want := range map[string]string{
+		"prots = 5\n":        `unknown key "prots"`,
+		"queue_num = 3000\n": "queue_num cannot change",
+	} {
+		write(text)
+		_, stderr, code := l.Program(lab.Gateway, nil, "reload", "--socket", d.Socket)
+		if code != 3 || !strings.Contains(stderr, want) {
+			t.Errorf("%q: exit %d, want 3; it says %q, want %q", text, code, stderr, want)
+		}
+	}
+	write("")
+	if _, stderr, code := l.Program(lab.Gateway, nil, "reload", "--socket", d.Socket); code != 0 {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	if err := open(l, s, "EPSV"); err != nil {
+		t.Errorf("the session does not work after the reloads: %v", err)
+	}
+	d.Stop()
+}
+
+// The operator shuts one pinhole, and all of them.
+func TestCloseAndFlush(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.StartServer("vsftpd", lab.Server)
+	d := l.StartDaemon()
+	for _, verb := range []string{"close", "flush"} {
+		_, data := pinhole(t, l)
+		records := d.AuditRecords()
+		args := []string{verb, "--socket", d.Socket}
+		if verb == "close" {
+			args = append(args, records[len(records)-1].Pinhole.ID)
+		}
+		if out, stderr, code := l.Program(lab.Gateway, nil, args...); code != 0 {
+			t.Fatalf("%s: exit %d: %s%s", verb, code, out, stderr)
+		}
+		if c, err := l.Dial(lab.Client, lab.Address(lab.Client, 4), data, time.Second); err == nil {
+			c.Close()
+			t.Errorf("%s: the port is still open", verb)
+		}
+		lab.Eventually(t, 5*time.Second, "a close record by the operator", func() bool {
+			records := d.AuditRecords()
+			return records[len(records)-1].Pinhole.Reason == "closed_by_operator"
+		})
+	}
+	if _, _, code := l.Program(lab.Gateway, nil, "close", "--socket", d.Socket, "no-such"); code != 1 {
+		t.Errorf("close of an id that is not there: exit %d, want 1", code)
+	}
+	d.Stop()
+}
+
+// Law 1: while another program holds up the kernel's nf_tables, sessions that
+// negotiate wait for it and work, and the others do not even wait. Not in
+// parallel: it would hold up the other tests' kernels too.
+func TestLaw1SlowKernel(t *testing.T) {
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.StartServer("vsftpd", lab.Server)
+	d := l.StartDaemon()
+	login := func() *lab.Session {
+		t.Helper()
+		s, err := l.Login(lab.Client, lab.Address(lab.Client, 4), lab.Address(lab.Server, 4))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	negotiates, other := login(), login()
+
+	var load strings.Builder
+	load.WriteString("table inet slow { set s { type ipv4_addr . inet_service; elements = { ")
+	for i := range 100_000 {
+		if i > 0 {
+			load.WriteString(", ")
+		}
+		load.WriteString("10.9." + strconv.Itoa(i>>8&255) + "." + strconv.Itoa(i&255) + " . " + strconv.Itoa(1+i>>16))
+	}
+	load.WriteString(" }\n}\n}\n")
+	file := filepath.Join(t.TempDir(), "slow.nft")
+	if err := os.WriteFile(file, []byte(load.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loaded := make(chan error, 1)
+	go func() {
+		_, err := l.Exec(lab.Gateway, "nft", "-f", file)
+		loaded <- err
+	}()
+	var slowest time.Duration
+	for done := false; !done; {
+		select {
+		case err := <-loaded:
+			if err != nil {
+				t.Fatal(err)
+			}
+			done = true
+		default:
+		}
+		if err := open(l, negotiates, "PASV"); err != nil && !strings.Contains(d.Stderr(), "did not answer in time") {
+			t.Fatalf("a session that negotiates: %v", err) // law 1 excepts two seconds of silence
+		}
+		begun := time.Now()
+		if err := other.Expect("NOOP", 200); err != nil {
+			t.Fatalf("another session: %v", err)
+		}
+		slowest = max(slowest, time.Since(begun))
+	}
+	t.Logf("the slowest answer to a session that does not negotiate: %v", slowest)
+	if slowest > time.Second {
+		t.Errorf("a session that does not negotiate waited %v", slowest)
+	}
+}
