@@ -83,7 +83,7 @@ func Default() Config {
 		Limits: Limits{
 			LineBytes:           4096,
 			CommandsOutstanding: 32,
-			PinholesPerClient:   64,
+			PinholesPerClient:   256,
 			Pinholes:            4096,
 			Sessions:            65536,
 			SessionsPerClient:   1024,

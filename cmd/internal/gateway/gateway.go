@@ -62,7 +62,7 @@ type Gateway struct {
 	joinable *joinable
 	quota    *conntrack.Quota
 	feed     control.Feed
-	beats    []atomic.Int64 // unix nanoseconds of each shard's last tick
+	beats    []atomic.Int64 // when each shard ticked last: a time.Duration since started, which no clock jump changes
 }
 
 // Open binds the queues and opens everything that the daemon needs. Nothing is
@@ -211,7 +211,7 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 				cancel(err)
 			}
 		})
-		tasks.Go(func() { s.run(path, func() { g.beats[i].Store(time.Now().UnixNano()) }) })
+		tasks.Go(func() { s.run(path, func() { g.beat(i) }) })
 	}
 	tasks.Go(func() { g.holes.run(path) })
 	tasks.Go(func() { g.conns.run(path) })
@@ -268,11 +268,14 @@ func (g *Gateway) joinHeld(ports []uint16) error {
 	return nil
 }
 
+// beat says that a shard turns.
+func (g *Gateway) beat(i int) { g.beats[i].Store(int64(time.Since(g.started))) }
+
 // watchdog gives up when a shard no longer turns.
 func (g *Gateway) watchdog(ctx context.Context, cancel context.CancelCauseFunc) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	begun := time.Now()
+	begun := time.Since(g.started)
 	for {
 		select {
 		case <-ctx.Done():
@@ -280,11 +283,8 @@ func (g *Gateway) watchdog(ctx context.Context, cancel context.CancelCauseFunc) 
 		case <-ticker.C:
 		}
 		for i := range g.beats {
-			last := time.Unix(0, g.beats[i].Load())
-			if last.Before(begun) {
-				last = begun
-			}
-			if time.Since(last) > stalledAfter {
+			last := max(time.Duration(g.beats[i].Load()), begun)
+			if time.Since(g.started)-last > stalledAfter {
 				cancel(fmt.Errorf("%w: queue %d", ErrStalled, g.config.QueueNum+uint16(i)))
 				return
 			}

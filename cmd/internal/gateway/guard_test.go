@@ -80,19 +80,19 @@ func TestLostTableIsMadeAgainWithinASecond(t *testing.T) {
 
 func TestWatchdogGivesUpOnAStalledShard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &Gateway{config: config.Default(), log: slog.New(slog.NewTextHandler(io.Discard, nil)), beats: make([]atomic.Int64, 2)}
+		g := &Gateway{config: config.Default(), log: slog.New(slog.NewTextHandler(io.Discard, nil)), started: time.Now(), beats: make([]atomic.Int64, 2)}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		go g.watchdog(ctx, cancel)
 		for range 20 { // both turn
-			g.beats[0].Store(time.Now().UnixNano())
-			g.beats[1].Store(time.Now().UnixNano())
+			g.beat(0)
+			g.beat(1)
 			time.Sleep(time.Second)
 		}
 		if ctx.Err() != nil {
 			t.Fatal("it gave up on shards that turn")
 		}
 		for range 8 { // one stands still
-			g.beats[0].Store(time.Now().UnixNano())
+			g.beat(0)
 			time.Sleep(time.Second)
 		}
 		synctest.Wait()
