@@ -1,0 +1,158 @@
+package trail
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"ftpinhole/conntrack"
+
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// weighed is how many entries of an index are counted at the most, to choose
+// one. More than that are so many that the newest are soon found by time.
+const weighed = 50000
+
+// Reader asks a database, which a daemon may be writing meanwhile.
+type Reader struct {
+	path string
+	db   *sql.DB
+}
+
+// OpenReader opens the database at path for reading. The error wraps ErrNone if
+// there is none, and fs.ErrPermission if the caller may not read it.
+func OpenReader(path string) (*Reader, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("audit trail: %w; name the state directory from the root on", err)
+	}
+	switch f, err := os.Open(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w %s; the daemon makes it: start it with ftpinhole run, or name its state directory with --state-dir", ErrNone, path)
+	case err != nil:
+		return nil, fmt.Errorf("audit trail: %w; use sudo, or join the group of the file", err)
+	default:
+		f.Close()
+	}
+	db, err := sql.Open("sqlite", dsn(path, url.Values{"mode": {"ro"}, "_busy_timeout": {"5000"}, "_query_only": {"1"}}))
+	if err != nil {
+		return nil, fmt.Errorf("audit trail: %w; report this", err)
+	}
+	db.SetMaxOpenConns(1)
+	r := &Reader{path: path, db: db}
+	version, err := schemaVersion(db)
+	if err == nil && version == 0 {
+		err = fmt.Errorf("%w in %s; the daemon makes it: start it with ftpinhole run", ErrNone, path)
+	} else if err == nil && version != len(migrations) {
+		err = fmt.Errorf("the audit trail %s is of version %d, this program reads %d; use the ftpinhole that the daemon is", path, version, len(migrations))
+	} else if err != nil {
+		err = r.failed(err)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return r, nil
+}
+
+// Close closes the database.
+func (r *Reader) Close() error { return r.db.Close() }
+
+// failed says what to do about an error of SQLite's.
+func (r *Reader) failed(err error) error {
+	mend := "look at the daemon's log"
+	switch primary(err) {
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		mend = "the daemon will rename it and begin a new one"
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		mend = "another program locks it; try again"
+	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY:
+		mend = "its files -wal and -shm must be readable too; use sudo"
+	}
+	return fmt.Errorf("audit trail %s: %w; %s", r.path, err, mend)
+}
+
+// Find gives the newest records that match, in the order of their times.
+func (r *Reader) Find(ctx context.Context, f Filter) ([]conntrack.Record, error) {
+	chosen, err := r.choose(ctx, &f)
+	if err != nil {
+		return nil, r.failed(err)
+	}
+	query, args := f.newest(chosen)
+	out, err := r.records(ctx, query, args...)
+	if err != nil {
+		return nil, r.failed(err)
+	}
+	slices.Reverse(out)
+	return out, nil
+}
+
+// newest is the query for the latest records, the newest first. Which they are
+// is found with the index alone as far as that goes; only then are whole rows
+// read.
+func (f *Filter) newest(by string) (query string, args []any) {
+	c := f.where()
+	return "SELECT " + columns + " FROM records WHERE seq IN (SELECT seq FROM records INDEXED BY " + by + c.clause() +
+		" ORDER BY time DESC, seq DESC LIMIT ?) ORDER BY time DESC, seq DESC", append(c.args, cmp.Or(f.Limit, defaultLimit))
+}
+
+// choose weighs the indices that f can use, and names the one by which the
+// fewest records must be looked at. SQLite itself would guess.
+func (r *Reader) choose(ctx context.Context, f *Filter) (string, error) {
+	name := "by_time"
+	least := weighed + 1
+	if !f.Since.IsZero() || !f.Until.IsZero() {
+		n, err := r.weigh(ctx, name, f.period())
+		if err != nil {
+			return "", err
+		}
+		least = n
+	}
+	for _, i := range f.indices() {
+		c := i.condition
+		if i.ordered { // time is the index's second column
+			c = c.and(f.period())
+		}
+		n, err := r.weigh(ctx, i.name, c)
+		if err != nil {
+			return "", err
+		}
+		// Of two that are too many to count, the ordered one gives the newest
+		// first, and skips others.
+		if n < least || n == least && i.ordered && name == "by_time" {
+			name, least = i.name, n
+		}
+	}
+	return name, nil
+}
+
+// weigh counts an index's entries, up to a bound.
+func (r *Reader) weigh(ctx context.Context, index string, c condition) (n int, err error) {
+	err = r.db.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM records INDEXED BY "+index+c.clause()+" LIMIT ?)",
+		append(c.args[:len(c.args):len(c.args)], weighed+1)...).Scan(&n)
+	return n, err
+}
+
+func (r *Reader) records(ctx context.Context, query string, args ...any) ([]conntrack.Record, error) {
+	rows, err := r.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []conntrack.Record
+	for rows.Next() {
+		rec, err := scanned(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rec)
+	}
+	return out, rows.Err()
+}
