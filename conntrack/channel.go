@@ -63,6 +63,10 @@ func (c *channel) flow() flowKey {
 // openChannel asks for the pinhole that was agreed on, beside those that the
 // session has or in their place.
 func (t *Tracker) openChannel(now time.Time, s *session, r Record, beside bool) *channel {
+	if t.keeps != nil && !t.keeps() {
+		t.deny(now, s, r, AuditUnavailable)
+		return nil
+	}
 	if why := t.quota.take(s.client.Addr(), 0, 1); why != "" {
 		t.deny(now, s, r, why)
 		return nil

@@ -24,6 +24,9 @@ type Config struct {
 	// capture that is right for all, live for those that conntrack held when
 	// the daemon started.
 	Join func(client, server netip.AddrPort) bool
+	// Recordable, if set, is asked before a pinhole is opened: whether its
+	// records would be kept. It must not block.
+	Recordable func() bool
 }
 
 // Tracker follows the control sessions of one shard. It is not safe for
@@ -35,6 +38,7 @@ type Tracker struct {
 	limits  Limits
 	observe bool
 	joins   func(client, server netip.AddrPort) bool
+	keeps   func() bool
 	policy  Policy
 	quota   *Quota
 	ids     ids
@@ -56,7 +60,7 @@ type Tracker struct {
 func New(cfg Config, policy Policy, quota *Quota) *Tracker {
 	return &Tracker{
 		ports: slices.Clone(cfg.Ports), timeout: cfg.Timeout, limits: cfg.Limits,
-		observe: cfg.Observe, joins: cfg.Join,
+		observe: cfg.Observe, joins: cfg.Join, keeps: cfg.Recordable,
 		policy: policy, quota: quota, ids: ids(cfg.Seed),
 		sessions: make(map[sessionKey]*session),
 		halfOpen: newHandshakes(cfg.Limits.HalfOpen),

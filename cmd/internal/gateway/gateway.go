@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,11 +13,10 @@ import (
 	"ftpinhole/cmd/internal/audit"
 	"ftpinhole/cmd/internal/config"
 	"ftpinhole/cmd/internal/control"
-	"ftpinhole/cmd/internal/decode"
 	"ftpinhole/cmd/internal/flows"
 	"ftpinhole/cmd/internal/queue"
+	"ftpinhole/cmd/internal/trail"
 	"ftpinhole/conntrack"
-	"ftpinhole/rules"
 	"ftpinhole/rules/nft"
 )
 
@@ -50,6 +47,7 @@ type Gateway struct {
 
 	lock     *net.UnixListener // nil if a stranger holds it
 	audit    *audit.Log
+	trail    *trail.Trail
 	queues   []*queue.Queue
 	shards   []*shard
 	table    *nft.Table
@@ -63,130 +61,6 @@ type Gateway struct {
 	quota    *conntrack.Quota
 	feed     control.Feed
 	beats    []atomic.Int64 // when each shard ticked last: a time.Duration since started, which no clock jump changes
-}
-
-// Open binds the queues and opens everything that the daemon needs. Nothing is
-// changed in the kernel before Run; version is what status says of the program.
-func Open(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (*Gateway, error) {
-	g := &Gateway{
-		config: cfg, version: version, log: log, started: time.Now(),
-		counters: &counters{}, joinable: &joinable{},
-	}
-	g.current.Store(&g.config)
-	if err := g.open(ctx); err != nil {
-		return nil, errors.Join(err, g.Close())
-	}
-	return g, nil
-}
-
-func (g *Gateway) open(ctx context.Context) error {
-	policy, err := g.config.NewPolicy()
-	if err != nil {
-		return err
-	}
-	if err := g.bind(); err != nil {
-		return err
-	}
-	if g.lock, err = lock(g.log); err != nil {
-		return err
-	}
-	if g.audit, err = audit.Open(g.config.AuditLog, g.log); err != nil {
-		return err
-	}
-	if g.table, err = nft.Dial(tableConfig(g.config, policy)); err != nil {
-		return err
-	}
-	if g.kernel, err = flows.Dial(0); err != nil {
-		return fmt.Errorf("conntrack: %w", err)
-	}
-	events, err := flows.Listen(ctx, flows.Config{Mask: g.config.Mark | controlMark})
-	if err != nil {
-		return fmt.Errorf("conntrack events: %w", err)
-	}
-	g.assemble(policy, events.Events())
-	return nil
-}
-
-func tableConfig(cfg config.Config, policy *rules.Policy) nft.Config {
-	c := nft.Config{
-		Ports: cfg.Ports, QueueNum: cfg.QueueNum, Queues: uint16(cfg.QueueCount()),
-		Mark: cfg.Mark, ControlMark: controlMark, SourcePorts: policy.ActiveSourcePorts(),
-	}
-	for _, h := range cfg.Hooks {
-		c.Hooks = append(c.Hooks, nft.Hook(h))
-	}
-	return c
-}
-
-// bind binds the queues before the table is touched: a second daemon fails
-// here.
-func (g *Gateway) bind() error {
-	for i := range g.config.QueueCount() {
-		q, err := queue.Open(queue.Config{Num: g.config.QueueNum + uint16(i), Log: g.log})
-		if err != nil {
-			return err
-		}
-		g.queues = append(g.queues, q)
-	}
-	return nil
-}
-
-func (g *Gateway) assemble(policy *rules.Policy, events <-chan flows.Event) {
-	var backend Backend = g.table
-	if g.config.Observe {
-		backend = none{}
-	}
-	g.holes = &holes{backend: backend, changes: newMailbox[change](), clock: time.Now, log: g.log}
-	g.guard = &guard{table: g.table, clock: time.Now, log: g.log, changed: make(chan string, 1)}
-	limits := Limits(g.config.Limits)
-	g.quota = conntrack.NewQuota(limits)
-	kills := newMailbox[kill]()
-	g.beats = make([]atomic.Int64, len(g.queues))
-	for range g.queues {
-		g.shards = append(g.shards, &shard{
-			tracker: conntrack.New(conntrack.Config{
-				Ports: g.config.Ports, Timeout: g.config.PinholeTimeout.Duration,
-				Limits: limits, Seed: seed(), Observe: g.config.Observe,
-				Join: g.joinable.take,
-			}, Policy{policy}, g.quota),
-			decoder: decode.New(),
-			packets: make(chan packet, packetsWaiting),
-			calls:   newMailbox[func()](),
-			holes:   g.holes.changes,
-			kills:   kills,
-			record:  g.record,
-			clock:   time.Now, log: g.log, counters: g.counters,
-			held: make(map[connection]*hold),
-		})
-	}
-	g.arrivals = &arrivals{backend: backend, shards: g.shards, log: g.log}
-	g.conns = &connections{
-		kernel: g.kernel, events: events, kills: kills, shards: g.shards,
-		dataMark: g.config.Mark, control: controlMark,
-		clock: time.Now, log: g.log, counters: g.counters, joinable: g.joinable,
-	}
-}
-
-// record hands a record to all who keep or watch records; none of them waits.
-func (g *Gateway) record(r conntrack.Record) {
-	g.audit.Write(r)
-	g.feed.Publish(r)
-}
-
-// Limits are the tracker's, as configured.
-func Limits(l config.Limits) conntrack.Limits {
-	return conntrack.Limits{
-		LineBytes: l.LineBytes, Commands: l.CommandsOutstanding,
-		Pinholes: l.Pinholes, PinholesPerClient: l.PinholesPerClient,
-		Sessions: l.Sessions, SessionsPerClient: l.SessionsPerClient,
-		HalfOpen: l.HalfOpen,
-	}
-}
-
-func seed() uint64 {
-	var b [8]byte
-	rand.Read(b[:]) // never fails
-	return binary.NativeEndian.Uint64(b[:])
 }
 
 // queued makes a queue's packet one of a shard.
@@ -239,6 +113,7 @@ func (g *Gateway) serve(ctx context.Context, cancel context.CancelCauseFunc, rea
 	if err := g.joinHeld(g.config.Ports); err != nil {
 		return err
 	}
+	g.recordLost()
 	ctx, stop := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
 	tasks.Go(func() { g.guard.watch(ctx) })
@@ -318,6 +193,9 @@ func (g *Gateway) Close() error {
 	}
 	if g.audit != nil {
 		errs = append(errs, g.audit.Close())
+	}
+	if g.trail != nil {
+		errs = append(errs, g.trail.Close())
 	}
 	if g.lock != nil {
 		errs = append(errs, g.lock.Close())

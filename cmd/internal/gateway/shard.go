@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"ftpinhole/cmd/internal/decode"
@@ -61,31 +60,6 @@ func connectionOf(p *conntrack.Packet) connection {
 		return connection{p.Dst, p.Src}
 	}
 	return connection{p.Src, p.Dst}
-}
-
-// hold is a packet that waits for the kernel, and those of its session that
-// came after it.
-type hold struct {
-	packet   packet
-	behind   []packet
-	pending  map[*job]struct{}
-	deadline time.Time
-}
-
-// job is a change that was asked for.
-type job struct {
-	id      string
-	add     bool
-	over    bool // nobody waits for it any more
-	conn    connection
-	awaited bool
-}
-
-// counters count what happened since the start.
-type counters struct {
-	packets, panics, unseen                atomic.Uint64
-	opened, used, refused, closed, blocked atomic.Uint64
-	overruns                               atomic.Uint64
 }
 
 // run serves the shard until the context ends; beat is called with each tick.
@@ -165,16 +139,6 @@ func (s *shard) take(p packet) {
 	s.held[conn] = h
 }
 
-// queueBehind lets a packet wait for its session's turn.
-func (s *shard) queueBehind(h *hold, p packet) {
-	if len(h.behind) >= heldPackets {
-		s.counters.unseen.Add(1)
-		p.Accept()
-		return
-	}
-	h.behind = append(h.behind, p)
-}
-
 // carryOut does what the tracker asks for. A packet, if there is one in h,
 // waits for the changes in the kernel.
 func (s *shard) carryOut(effects []conntrack.Effect, conn connection, h *hold) {
@@ -210,76 +174,6 @@ func (s *shard) warnBlocked(r *conntrack.Record) {
 		"pinhole", r.Pinhole.ID, "src", r.Pinhole.Src, "dst", r.Pinhole.Dst)
 }
 
-// change asks for a change in the kernel's pinholes.
-func (s *shard) change(c change, conn connection, h *hold) {
-	j := &job{id: c.hole.ID, add: c.add, conn: conn}
-	if h != nil {
-		j.awaited = true
-		if h.pending == nil {
-			h.pending = make(map[*job]struct{})
-		}
-		h.pending[j] = struct{}{}
-	}
-	c.done = func(arrived bool, err error) {
-		s.calls.put(func() { s.answered(j, arrived, err) })
-	}
-	s.holes.put(c)
-}
-
-// answered takes the kernel's answer to a change.
-func (s *shard) answered(j *job, arrived bool, err error) {
-	if j.over {
-		if j.add && err == nil { // too late: nobody reckons with it any more
-			s.change(change{hole: rules.Pinhole{ID: j.id}}, j.conn, nil)
-		}
-		return
-	}
-	j.over = true
-	s.settle(j, arrived, err)
-	if j.awaited {
-		s.settled(j)
-	}
-}
-
-// settle tells the tracker how a change ended.
-func (s *shard) settle(j *job, arrived bool, err error) {
-	if j.add {
-		if err != nil {
-			s.log.Error("the kernel did not open a pinhole; the data connection will fail", "pinhole", j.id, "err", err)
-		}
-		s.carryOut(s.tracker.Opened(s.clock(), j.id, err), j.conn, nil)
-		return
-	}
-	s.carryOut(s.tracker.Closed(s.clock(), j.id, arrived), j.conn, nil)
-}
-
-// settled lets the packet go on that waited for the job, if that was the last.
-func (s *shard) settled(j *job) {
-	h := s.held[j.conn]
-	if h == nil {
-		return
-	}
-	delete(h.pending, j)
-	if len(h.pending) == 0 {
-		s.release(j.conn, h)
-	}
-}
-
-// release lets a held packet go on, and takes those behind it in their turn.
-func (s *shard) release(conn connection, h *hold) {
-	delete(s.held, conn)
-	h.packet.Accept()
-	for i, p := range h.behind {
-		if next := s.held[conn]; next != nil {
-			for _, p := range h.behind[i:] {
-				s.queueBehind(next, p)
-			}
-			return
-		}
-		s.take(p)
-	}
-}
-
 // tick lets time pass, and packets go on that waited too long.
 func (s *shard) tick() {
 	now := s.clock()
@@ -313,21 +207,5 @@ func (s *shard) releaseAll() {
 		default:
 			return
 		}
-	}
-}
-
-func (c *counters) count(r *conntrack.Record) {
-	switch r.Action {
-	case conntrack.Open:
-		c.opened.Add(1)
-	case conntrack.Use:
-		c.used.Add(1)
-	case conntrack.Close:
-		c.closed.Add(1)
-		if r.Reason == conntrack.Blocked {
-			c.blocked.Add(1)
-		}
-	case conntrack.Deny:
-		c.refused.Add(uint64(max(r.Count, 1)))
 	}
 }

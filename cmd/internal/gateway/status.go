@@ -35,11 +35,12 @@ func (g *Gateway) Status() control.Status {
 		Ports: config.Ports, Hooks: config.Hooks, Observe: config.Observe,
 		Table:    "present",
 		Packets:  g.counters.packets.Load(),
-		Overruns: g.counters.overruns.Load(), RecordsLost: g.audit.Lost(),
+		Overruns: g.counters.overruns.Load(), RecordsLost: g.audit.Lost() + g.trail.Lost(),
 	}
 	st.Pinholes.Opened = g.counters.opened.Load()
 	st.Pinholes.Used = g.counters.used.Load()
 	st.Pinholes.Refused = g.counters.refused.Load()
+	st.RefusedByReason = g.counters.refusals()
 	for _, q := range g.queues {
 		stats := q.Stats()
 		st.VerdictErrors += stats.Late + stats.Errors
@@ -59,6 +60,8 @@ func (g *Gateway) Status() control.Status {
 	switch broken := g.guard.broken.Load(); {
 	case broken != nil:
 		st.Ready, st.Reason, st.Table = false, *broken, "absent"
+	case g.config.Audit.Required && st.Ready && g.unrecorded() != nil:
+		st.Ready, st.Reason = false, "nothing is opened that cannot be recorded (audit.required): "+g.unrecorded().Error()
 	case !st.Ready && st.Reason == "":
 		st.Reason, st.Table = "starting or stopping", "absent"
 	}
@@ -80,7 +83,7 @@ func (g *Gateway) Pinholes() []control.PinholeInfo {
 				ID: r.Pinhole.ID, FlowID: r.FlowID,
 				Client: r.Client.String(), Server: r.Server.String(), User: r.User,
 				Mode: r.Mode.String(), Command: r.Command,
-				Src: r.Pinhole.Src.String(), SrcPort: r.Pinhole.SrcPort,
+				Src: r.Pinhole.Src.String(), FromPort: r.Pinhole.FromPort, SrcPort: r.Pinhole.SrcPort,
 				Dst: r.Pinhole.Dst.Addr().String(), DstPort: r.Pinhole.Dst.Port(),
 				State: p.State, Opened: r.Time,
 			}

@@ -1,0 +1,154 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"ftpinhole/cmd/internal/audit"
+	"ftpinhole/cmd/internal/config"
+	"ftpinhole/cmd/internal/decode"
+	"ftpinhole/cmd/internal/flows"
+	"ftpinhole/cmd/internal/queue"
+	"ftpinhole/cmd/internal/trail"
+	"ftpinhole/conntrack"
+	"ftpinhole/rules"
+	"ftpinhole/rules/nft"
+)
+
+// Open binds the queues and opens everything that the daemon needs. Nothing is
+// changed in the kernel before Run; version is what status says of the program.
+func Open(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (*Gateway, error) {
+	g := &Gateway{
+		config: cfg, version: version, log: log, started: time.Now(),
+		counters: &counters{}, joinable: &joinable{},
+	}
+	g.current.Store(&g.config)
+	if err := g.open(ctx); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	return g, nil
+}
+
+func (g *Gateway) open(ctx context.Context) error {
+	policy, err := g.config.NewPolicy()
+	if err != nil {
+		return err
+	}
+	if err := g.bind(); err != nil {
+		return err
+	}
+	if g.lock, err = lock(g.log); err != nil {
+		return err
+	}
+	if g.audit, err = audit.Open(g.config.AuditLog, g.log); err != nil {
+		return err
+	}
+	if g.trail, err = openTrail(g.config, g.log); err != nil {
+		return err
+	}
+	if g.table, err = nft.Dial(tableConfig(g.config, policy)); err != nil {
+		return err
+	}
+	if g.kernel, err = flows.Dial(0); err != nil {
+		return fmt.Errorf("conntrack: %w", err)
+	}
+	events, err := flows.Listen(ctx, flows.Config{Mask: g.config.Mark | controlMark})
+	if err != nil {
+		return fmt.Errorf("conntrack events: %w", err)
+	}
+	g.assemble(policy, events.Events())
+	return nil
+}
+
+func tableConfig(cfg config.Config, policy *rules.Policy) nft.Config {
+	c := nft.Config{
+		Ports: cfg.Ports, QueueNum: cfg.QueueNum, Queues: uint16(cfg.QueueCount()),
+		Mark: cfg.Mark, ControlMark: controlMark, SourcePorts: policy.ActiveSourcePorts(),
+	}
+	for _, h := range cfg.Hooks {
+		c.Hooks = append(c.Hooks, nft.Hook(h))
+	}
+	return c
+}
+
+func openTrail(c config.Config, log *slog.Logger) (*trail.Trail, error) {
+	return trail.Open(filepath.Join(c.StateDir, trail.FileName), trail.Config{
+		Keep: time.Duration(c.Audit.KeepDays) * 24 * time.Hour, MaxBytes: int64(c.Audit.MaxSizeMB) << 20,
+	}, log)
+}
+
+// bind binds the queues before the table is touched: a second daemon fails
+// here.
+func (g *Gateway) bind() error {
+	for i := range g.config.QueueCount() {
+		q, err := queue.Open(queue.Config{Num: g.config.QueueNum + uint16(i), Log: g.log})
+		if err != nil {
+			return err
+		}
+		g.queues = append(g.queues, q)
+	}
+	return nil
+}
+
+func (g *Gateway) assemble(policy *rules.Policy, events <-chan flows.Event) {
+	var backend Backend = g.table
+	if g.config.Observe {
+		backend = none{}
+	}
+	g.holes = &holes{backend: backend, changes: newMailbox[change](), clock: time.Now, log: g.log}
+	g.guard = &guard{table: g.table, clock: time.Now, log: g.log, changed: make(chan string, 1)}
+	limits := Limits(g.config.Limits)
+	g.quota = conntrack.NewQuota(limits)
+	kills := newMailbox[kill]()
+	g.beats = make([]atomic.Int64, len(g.queues))
+	var recordable func() bool
+	if g.config.Audit.Required {
+		recordable = func() bool { return g.unrecorded() == nil }
+	}
+	for range g.queues {
+		g.shards = append(g.shards, &shard{
+			tracker: conntrack.New(conntrack.Config{
+				Ports: g.config.Ports, Timeout: g.config.PinholeTimeout.Duration,
+				Limits: limits, Seed: seed(), Observe: g.config.Observe,
+				Join: g.joinable.take, Recordable: recordable,
+			}, Policy{policy}, g.quota),
+			decoder: decode.New(),
+			packets: make(chan packet, packetsWaiting),
+			calls:   newMailbox[func()](),
+			holes:   g.holes.changes,
+			kills:   kills,
+			record:  g.record,
+			clock:   time.Now, log: g.log, counters: g.counters,
+			held: make(map[connection]*hold),
+		})
+	}
+	g.arrivals = &arrivals{backend: backend, shards: g.shards, log: g.log}
+	g.conns = &connections{
+		kernel: g.kernel, events: events, kills: kills, shards: g.shards,
+		dataMark: g.config.Mark, control: controlMark,
+		clock: time.Now, log: g.log, counters: g.counters, joinable: g.joinable,
+	}
+}
+
+// Limits are the tracker's, as configured.
+func Limits(l config.Limits) conntrack.Limits {
+	return conntrack.Limits{
+		LineBytes: l.LineBytes, Commands: l.CommandsOutstanding,
+		Pinholes: l.Pinholes, PinholesPerClient: l.PinholesPerClient,
+		Sessions: l.Sessions, SessionsPerClient: l.SessionsPerClient,
+		HalfOpen: l.HalfOpen,
+	}
+}
+
+func seed() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return binary.NativeEndian.Uint64(b[:])
+}

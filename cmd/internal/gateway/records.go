@@ -1,0 +1,29 @@
+package gateway
+
+import (
+	"errors"
+
+	"ftpinhole/conntrack"
+)
+
+// record hands a record to all who keep or watch records; none of them waits.
+func (g *Gateway) record(r conntrack.Record) {
+	g.audit.Write(r)
+	g.trail.Write(r)
+	g.feed.Publish(r)
+}
+
+// unrecorded is why a record written now might not be kept, or nil.
+func (g *Gateway) unrecorded() error { return errors.Join(g.audit.Err(), g.trail.Ready()) }
+
+// recordLost closes, in the records, the pinholes of a daemon that did not end
+// properly. Its table is gone by now, and they with it.
+func (g *Gateway) recordLost() {
+	lost, err := g.trail.LostPinholes()
+	if err != nil {
+		g.log.Warn("pinholes that a former daemon left open in the audit trail are not known", "err", err)
+	}
+	for _, r := range lost {
+		g.record(r)
+	}
+}
