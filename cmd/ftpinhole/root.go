@@ -35,6 +35,7 @@ client and server agree on opens the firewall for just that connection.`,
 		newClose(),
 		newFlush(),
 		newReload(),
+		newTop(),
 		newRules(),
 		newVersion(),
 	)

@@ -222,7 +222,7 @@ func TestNotPermitted(t *testing.T) {
 		}
 	}
 	changes := [][]string{{"close", "7b-1"}, {"flush"}, {"reload"}}
-	for _, args := range append([][]string{{"list"}, {"watch"}}, changes...) {
+	for _, args := range append([][]string{{"list"}, {"watch"}, {"top"}}, changes...) {
 		asNobody(exitNotPermitted, "use sudo, or join the socket's group", args...)
 	}
 	if err := os.Chmod(socket, 0o666); err != nil {
