@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/charmbracelet/x/ansi"
 )
@@ -22,8 +23,7 @@ func word(s string) string {
 			break
 		}
 	}
-	joins := width(" "+out+" ") != width(out)+2
-	if joins || strings.ContainsFunc(out, unicode.IsMark) {
+	if strings.ContainsFunc(out, joins) {
 		return strconv.QuoteToASCII(s)
 	}
 	return out
@@ -35,11 +35,20 @@ func sentence(s string) string {
 		switch {
 		case r == '\n':
 			return ' '
-		case strconv.IsPrint(r) && !unicode.IsMark(r):
+		case strconv.IsPrint(r) && !joins(r):
 			return r
 		}
 		return '\ufffd'
 	}, s)
+}
+
+// joins says whether the character forms one with its neighbours, even with
+// the space between two cells: combining marks, and some letters of Indic scripts.
+func joins(r rune) bool {
+	if r < utf8.RuneSelf {
+		return false
+	}
+	return unicode.IsMark(r) || ansi.StringWidth(" "+string(r)+" ") != ansi.StringWidth(string(r))+2
 }
 
 // width is how many columns of the terminal s takes.
