@@ -1,0 +1,83 @@
+package lab_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ftpinhole/cmd/internal/lab"
+)
+
+// configured starts a daemon with a configuration file.
+func configured(t *testing.T, l *lab.Lab, text string) *lab.Daemon {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "f.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return l.StartDaemon("--config", path)
+}
+
+// Observing records what would have been opened, and opens nothing.
+func TestObserveOpensNothing(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.StartServer("vsftpd", lab.Server)
+	d := l.StartDaemon("--observe")
+	_, data := pinhole(t, l)
+	if c, err := l.Dial(lab.Client, lab.Address(lab.Client, 4), data, time.Second); err == nil {
+		c.Close()
+		t.Error("a data connection came through")
+	}
+	records := d.AuditRecords()
+	if last := records[len(records)-1]; last.Pinhole.Action != "open" || !strings.Contains(last.Raw, `"observed":true`) {
+		t.Errorf("the last record is %s, want an open that was observed only", last.Raw)
+	}
+	d.Stop()
+}
+
+// active_source_port = 20 lets servers in that connect from there as RFC 959
+// 3.2 has it (vsftpd), and no others (pyftpdlib).
+func TestActiveSourcePort(t *testing.T) {
+	t.Parallel()
+	for server, want := range map[string]bool{"vsftpd": true, "pyftpdlib": false} {
+		t.Run(server, func(t *testing.T) {
+			t.Parallel()
+			l := lab.New(t)
+			l.Firewall("accept-line")
+			l.StartServer(server, lab.Server)
+			d := configured(t, l, "[policy]\nactive_source_port = 20\n")
+			out, err := l.Exec(lab.Client, "curl", "-sS", "--max-time", "4", "--ftp-port", "-", "--disable-eprt", "ftp://10.0.2.2/")
+			if got := err == nil && strings.Contains(out, "small.bin"); got != want {
+				t.Errorf("the listing came: %v, want %v (%v)", got, want, err)
+			}
+			d.Stop()
+		})
+	}
+}
+
+// A rule for some clients stands over the policy for all.
+func TestRuleForOneClient(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.StartServer("vsftpd", lab.Server)
+	d := configured(t, l, "[[policy.rule]]\nclients = ['10.0.1.3']\nmodes = ['active']\n")
+	for client, want := range map[string]bool{"10.0.1.2": true, "10.0.1.3": false} {
+		out, err := l.Exec(lab.Client, "curl", "-sS", "--max-time", "3", "--interface", client, "--ftp-pasv", "ftp://10.0.2.2/")
+		if got := err == nil && strings.Contains(out, "small.bin"); got != want {
+			t.Errorf("%s: the listing came: %v, want %v (%v)", client, got, want, err)
+		}
+	}
+	denied := false
+	for _, r := range d.AuditRecords() {
+		denied = denied || r.Pinhole.Action == "deny" && r.Pinhole.Reason == "mode_not_allowed" && r.SrcIP == "10.0.1.3"
+	}
+	if !denied {
+		t.Error("the refusal is not recorded")
+	}
+	d.Stop()
+}
