@@ -1,0 +1,152 @@
+package main
+
+import (
+	"encoding/csv"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ftpinhole/cmd/internal/trail"
+	"ftpinhole/conntrack"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestAuditScripts plays testdata/audit. "trail DIR" makes an audit trail there.
+func TestAuditScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/audit",
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exits": exits,
+			"trail": func(ts *testscript.TestScript, _ bool, args []string) {
+				tr, err := trail.Open(filepath.Join(ts.MkAbs(args[0]), trail.FileName), trail.Config{Keep: 100 * 365 * 24 * time.Hour, MaxBytes: 1 << 30}, slog.New(slog.DiscardHandler))
+				ts.Check(err)
+				for _, r := range auditRecords() {
+					tr.Write(r)
+				}
+				ts.Check(tr.Close())
+			},
+		},
+	})
+}
+
+// auditRecords are a session with two pinholes, one in active mode whose user
+// and path try the terminal, and a refusal of another client's.
+func auditRecords() []conntrack.Record {
+	at := func(ms int) time.Time { return since.Add(time.Duration(ms) * time.Millisecond) }
+	session := conntrack.Record{
+		FlowID: 123, Client: netip.MustParseAddrPort("10.0.1.2:40000"), Server: netip.MustParseAddrPort("192.0.2.21:21"),
+	}
+	start := session
+	start.Time, start.Action = at(0), conntrack.Start
+	session.User = "anonymous"
+
+	open := session
+	open.Time, open.Action, open.Mode, open.Command, open.Transfer, open.Path = at(1000), conntrack.Open, conntrack.Passive, "PASV", "RETR", "/pub/a.bin"
+	open.Pinhole = conntrack.Pinhole{ID: "7b-1", Src: netip.MustParseAddr("10.0.1.2"), Dst: netip.MustParseAddrPort("192.0.2.21:50055"), Timeout: 30 * time.Second}
+	use := open
+	use.Time, use.Action, use.Pinhole.SrcPort = at(1120), conntrack.Use, 51000
+	closed := use
+	closed.Time, closed.Action, closed.Reason, closed.Counted, closed.BytesToServer, closed.BytesToClient, closed.Duration =
+		at(2620), conntrack.Close, conntrack.Finished, true, 100, 4200, 1500*time.Millisecond
+
+	evil := open
+	evil.Time, evil.User, evil.Path, evil.Mode, evil.Command, evil.Transfer = at(3000), "\x1b[31mroot\u009b\xff", "=cmd|' /C calc'!A0\n"+strings.Repeat("x", 40), conntrack.Active, "PORT", "STOR"
+	evil.Pinhole = conntrack.Pinhole{ID: "7b-2", Src: netip.MustParseAddr("192.0.2.21"), FromPort: 20, Dst: netip.MustParseAddrPort("10.0.1.2:50056"), Timeout: 30 * time.Second}
+	lost := evil
+	lost.Time, lost.Action, lost.Reason = at(60000), conntrack.Close, conntrack.Lost
+
+	deny := conntrack.Record{
+		Time: at(4000), Action: conntrack.Deny, Reason: "foreign_address", Count: 3, FlowID: 500, User: "@bob", Mode: conntrack.Passive, Command: "EPSV",
+		Client: netip.MustParseAddrPort("[2001:db8::7]:40001"), Server: netip.MustParseAddrPort("[2001:db8::21]:21"),
+		Pinhole: conntrack.Pinhole{Src: netip.MustParseAddr("2001:db8::7"), Dst: netip.MustParseAddrPort("[2001:db8::99]:22")},
+	}
+	end := session
+	end.Time, end.Action, end.Reason, end.Counted, end.BytesToServer, end.BytesToClient, end.Duration, end.Pinholes =
+		at(5000), conntrack.End, conntrack.Finish, true, 200, 300, 5*time.Second, 2
+	return []conntrack.Record{start, open, use, closed, evil, lost, deny, end}
+}
+
+func TestMoment(t *testing.T) {
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		"90m":                         now.Add(-90 * time.Minute),
+		"1h":                          now.Add(-time.Hour),
+		"2d":                          now.AddDate(0, 0, -2),
+		"1d12h":                       now.Add(-36 * time.Hour),
+		"0s":                          now,
+		"2026-11-19":                  time.Date(2026, 11, 19, 0, 0, 0, 0, time.UTC),
+		"2026-11-19T10:00":            time.Date(2026, 11, 19, 10, 0, 0, 0, time.UTC),
+		"2026-11-19T10:00:01":         time.Date(2026, 11, 19, 10, 0, 1, 0, time.UTC),
+		"2026-11-19 10:00:01":         time.Date(2026, 11, 19, 10, 0, 1, 0, time.UTC),
+		"2026-11-19T10:00:01Z":        time.Date(2026, 11, 19, 10, 0, 1, 0, time.UTC),
+		"2026-11-19T10:00:01.5+01:00": time.Date(2026, 11, 19, 9, 0, 1, 5e8, time.UTC),
+	} {
+		var m moment
+		if err := m.Set(text); err != nil || !m.before(now).Equal(want) {
+			t.Errorf("%q is %v (%v), want %v", text, m.before(now), err, want)
+		}
+	}
+	for _, text := range []string{"", "1", "-1h", "+1h", "-2d", "d", "1d1", "1d-1h", "1h2d", "yesterday", "2026-13-01", "99999d", "1d1d", "9999999h"} {
+		var m moment
+		if err := m.Set(text); err == nil || !strings.Contains(err.Error(), "2026-11-20") {
+			t.Errorf("%q: %v, is %v", text, err, m.before(now))
+		}
+	}
+	if m := (moment{}); !m.before(now).IsZero() {
+		t.Error("none given is some time")
+	}
+}
+
+func TestPrefixes(t *testing.T) {
+	var p prefixes
+	for _, text := range []string{"10.1.2.3/8", "192.0.2.1, 2001:db8::1", "::ffff:192.0.2.7"} {
+		if err := p.Set(text); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if got, want := p.String(), "10.0.0.0/8,192.0.2.1/32,2001:db8::1/128,192.0.2.7/32"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	for _, text := range []string{"", "bob", "10.0.0.0/33", "10.0.0.1,", "fe80::1%eth0"} {
+		if err := p.Set(text); err == nil {
+			t.Errorf("%q is taken", text)
+		}
+	}
+}
+
+// A cell of a spreadsheet is never a formula, and has nothing that a terminal
+// acts on.
+func FuzzCSVText(f *testing.F) {
+	for _, s := range []string{"", "anonymous", "=1+1", "+1", "-1", "@a", "'=1", "\t=1", "\r", "a\x1b[2J", "\xff", "\u202e", "a,\"b\""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got := csvText(s)
+		if printable(got) != got || strings.ContainsAny(got, "\r\n\t\x1b") || got != "" && strings.ContainsAny(got[:1], "=+-@") {
+			t.Errorf("%q became %q", s, got)
+		}
+		var b strings.Builder
+		w := csv.NewWriter(&b)
+		w.Write([]string{got, "next"})
+		w.Flush()
+		if back, err := csv.NewReader(strings.NewReader(b.String())).Read(); err != nil || len(back) != 2 || back[0] != got {
+			t.Errorf("%q is read as %q (%v)", got, back, err)
+		}
+	})
+}
+
+// Each reason that there is can be asked for, and is explained.
+func TestMeanings(t *testing.T) {
+	for _, word := range reasonWords() {
+		if strings.ToLower(word) != word || meanings[conntrack.Reason(word)] == "" {
+			t.Errorf("%q", word)
+		}
+	}
+	if n := len(meanings); n != 12+11+5+4 {
+		t.Errorf("%d reasons", n)
+	}
+}
