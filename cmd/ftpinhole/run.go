@@ -73,9 +73,12 @@ func run(ctx context.Context, c config.Config, load func() (config.Config, error
 	if err != nil {
 		return errors.Join(err, g.Close())
 	}
+	// Who watches is served until the last record.
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
 	served := make(chan error, 1)
 	go func() {
-		served <- server.Serve(ctx)
+		served <- server.Serve(serving)
 		cancel()
 	}()
 	go signals(ctx, op, log)
@@ -85,7 +88,7 @@ func run(ctx context.Context, c config.Config, load func() (config.Config, error
 		notify(daemon.SdNotifyReady, log)
 	})
 	notify(daemon.SdNotifyStopping, log)
-	cancel()
+	stopServing()
 	err = errors.Join(err, <-served)
 	if errors.Is(err, gateway.ErrStalled) {
 		return err // what hangs cannot be closed either

@@ -39,7 +39,11 @@ func Text(r *conntrack.Record) string {
 	word(modeName(r.Mode))
 	word(plain(r.Command))
 	if p := &r.Pinhole; p.Src.IsValid() && p.Dst.IsValid() {
-		word("lets")
+		if r.Action == conntrack.Deny {
+			word("wanted")
+		} else {
+			word("lets")
+		}
 		if p.SrcPort == 0 {
 			word(p.Src.WithZone("").String())
 		} else {
