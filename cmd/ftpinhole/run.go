@@ -13,6 +13,7 @@ import (
 	"ftpinhole/cmd/internal/config"
 	"ftpinhole/cmd/internal/control"
 	"ftpinhole/cmd/internal/gateway"
+	"ftpinhole/cmd/internal/probe"
 	"ftpinhole/cmd/internal/queue"
 	"ftpinhole/rules/nft"
 
@@ -40,9 +41,30 @@ anew, for logrotate.`,
 		if err != nil {
 			return err
 		}
+		if err := refuseKernelHelper(c); err != nil {
+			return err
+		}
 		return runError(run(cmd.Context(), c, s.load, newLogger(c, cmd.ErrOrStderr())))
 	}
 	return cmd
+}
+
+// refuseKernelHelper keeps the daemon from working beside the kernel's helper
+// on the same ports, unless it was told to or only observes.
+func refuseKernelHelper(c config.Config) error {
+	if c.Observe || c.AllowKernelHelper {
+		return nil
+	}
+	rows, err := probe.Helpers(probeConfig(c))
+	if err != nil {
+		return nil // whatever is wrong, opening the daemon will say it better
+	}
+	for _, r := range rows {
+		if r.Level == probe.Error {
+			return exitError{exitFailed, fmt.Errorf("%s; %s; or set allow_kernel_helper = true", r.Detail, r.Mend)}
+		}
+	}
+	return nil
 }
 
 // operator is the gateway, as the administrator changes it.

@@ -27,6 +27,8 @@ type Config struct {
 	LogLevel       string   `toml:"log_level"`  // "debug", "info", "warn" or "error"
 	Observe        bool     `toml:"observe"`
 	LocalActive    bool     `toml:"local_active"`
+	// AllowKernelHelper starts beside the kernel's FTP helper.
+	AllowKernelHelper bool `toml:"allow_kernel_helper"`
 
 	Policy rules.Config `toml:"policy"`
 	Limits Limits       `toml:"limits"`

@@ -81,3 +81,17 @@ func TestRuleForOneClient(t *testing.T) {
 	}
 	d.Stop()
 }
+
+// Beside the kernel's helper on the same port the daemon does not start, unless
+// it is told to or observes.
+func TestKernelHelperIsRefused(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("kernel-helper")
+	_, stderr, code := l.Program(lab.Gateway, nil, runArgs(t)...)
+	if code != 1 || !strings.Contains(stderr, "allow_kernel_helper") || !strings.Contains(stderr, "helper") {
+		t.Errorf("exit %d, want 1; it says %q", code, stderr)
+	}
+	l.StartDaemon("--observe").Stop()
+	configured(t, l, "allow_kernel_helper = true\n").Stop()
+}

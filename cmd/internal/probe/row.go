@@ -83,3 +83,18 @@ func Run(ctx context.Context, cfg Config) []Row {
 	}
 	return rows
 }
+
+// Helpers looks only for the kernel's FTP helper on our ports: two helpers of
+// one session would both open ports, and rewrite addresses twice.
+func Helpers(cfg Config) ([]Row, error) {
+	k, err := dialKernel()
+	if err != nil {
+		return nil, err
+	}
+	defer k.Close()
+	rs, err := k.ruleset()
+	if err != nil {
+		return nil, err
+	}
+	return helpers(rs, cfg), nil
+}
