@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
-	"sync"
 	"time"
 
 	"ftpinhole/cmd/internal/flows"
@@ -44,9 +43,14 @@ type connections struct {
 	log               *slog.Logger
 	counters          *counters
 	joinable          *joinable
+	// known are the data connections that the shards were told of, by their
+	// conntrack ids: no more than the kernel had at the last dump and said since.
+	known map[uint32]struct{}
 }
 
 func (c *connections) run(ctx context.Context) {
+	c.known = make(map[uint32]struct{})
+	c.dumpData() // what is there already uses no pinhole of ours
 	ticker := time.NewTicker(reconcileEvery)
 	defer ticker.Stop()
 	for {
@@ -82,26 +86,38 @@ func (c *connections) event(ev flows.Event) {
 		return
 	}
 	if ev.Flow.Mark&c.dataMark != 0 {
-		c.data(ev.Flow, ev.Kind, false)
+		c.dataEvent(ev)
 	} else if ev.Flow.Mark&c.control != 0 && (ev.Kind == flows.Destroy || ev.Flow.State.Over()) {
 		c.controlOver(ev.Flow, ev.Kind == flows.Destroy)
 	}
 }
 
-// data tells what became of a data connection. Only what is New uses a
-// pinhole: later words of it may come when its port is open for the next.
-// fromDump says that no event told it.
-func (c *connections) data(f flows.Flow, kind flows.Kind, fromDump bool) {
-	src, dst := f.Ends()
-	over := kind == flows.Destroy || f.State.Over()
-	if over && kind != flows.Destroy { // an event has no counters
+func (c *connections) dataEvent(ev flows.Event) {
+	f, gone := ev.Flow, ev.Kind == flows.Destroy
+	_, known := c.known[f.ID]
+	switch ev.Kind {
+	case flows.New:
+		c.known[f.ID] = struct{}{}
+	case flows.Destroy:
+		delete(c.known, f.ID)
+	}
+	over := gone || f.State.Over()
+	if over && !gone { // an event has no counters
 		if now, ok, err := c.kernel.Get(f); err == nil && ok {
 			f = now
 		}
 	}
+	c.data(f, ev.Kind == flows.New && !known, over, false)
+}
+
+// data tells what became of a data connection. Only what is new uses a
+// pinhole: later words of it may come when its port is open for the next.
+// fromDump says that no event told it.
+func (c *connections) data(f flows.Flow, isNew, over, fromDump bool) {
+	src, dst := f.Ends()
 	answered := f.State != flows.SynSent && f.State != flows.SynRecv && f.State != flows.None
 	c.tell(func(s *shard, now time.Time) {
-		if kind == flows.New {
+		if isNew {
 			s.carryOut(madeUp(s.tracker.Used(now, src, dst), fromDump), connection{}, nil)
 		}
 		if over {
@@ -161,20 +177,17 @@ func (c *connections) find(src, dst netip.AddrPort) (flows.Flow, bool, error) {
 // reconcile makes up for lost events.
 func (c *connections) reconcile() {
 	asked := c.clock()
-	data, err := c.kernel.Dump(c.dataMark, c.dataMark)
-	if err != nil {
-		c.log.Error("conntrack could not be read", "err", err)
+	before := c.known
+	data, ok := c.dumpData()
+	if !ok {
 		return
 	}
 	alive := make(map[connection]bool, len(data))
 	for _, f := range data {
 		src, dst := f.Ends()
 		alive[connection{src, dst}] = true
-		kind := flows.New
-		if f.State.Over() {
-			kind = flows.Update
-		}
-		c.data(f, kind, true)
+		_, known := before[f.ID]
+		c.data(f, !known, f.State.Over(), true)
 	}
 	sessions, err := c.kernel.Dump(c.control, c.control)
 	if err != nil {
@@ -186,6 +199,20 @@ func (c *connections) reconcile() {
 		alive[connection{client, server}] = !f.State.Over()
 	}
 	c.tell(func(s *shard, now time.Time) { s.reconcile(alive, asked, now) })
+}
+
+// dumpData asks which data connections there are; from now on they are known.
+func (c *connections) dumpData() ([]flows.Flow, bool) {
+	data, err := c.kernel.Dump(c.dataMark, c.dataMark)
+	if err != nil {
+		c.log.Error("conntrack could not be read", "err", err)
+		return nil, false
+	}
+	c.known = make(map[uint32]struct{}, len(data))
+	for _, f := range data {
+		c.known[f.ID] = struct{}{}
+	}
+	return data, true
 }
 
 // reconcile ends what conntrack no longer holds.
@@ -215,31 +242,3 @@ func madeUp(effects []conntrack.Effect, yes bool) []conntrack.Effect {
 	}
 	return effects
 }
-
-// joinable are the control connections that conntrack held when the daemon
-// started: they may be joined in the middle (law 6). All shards ask it.
-type joinable struct {
-	mu   sync.Mutex
-	have map[connection]struct{}
-}
-
-func (j *joinable) add(client, server netip.AddrPort) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.have == nil {
-		j.have = make(map[connection]struct{})
-	}
-	j.have[connection{client, server}] = struct{}{}
-}
-
-// take reports whether the connection may be joined, once.
-func (j *joinable) take(client, server netip.AddrPort) bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	key := connection{client, server}
-	_, ok := j.have[key]
-	delete(j.have, key)
-	return ok
-}
-
-func (j *joinable) forget(client, server netip.AddrPort) { j.take(client, server) }

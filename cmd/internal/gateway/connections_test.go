@@ -127,9 +127,10 @@ func TestBlockedWhenNoConnectionFollows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
 		r.passive()
-		id := r.records[len(r.records)-1].Pinhole.ID
-		r.shard.calls.put(func() { r.shard.tracker.Arrived(r.shard.clock(), id) })
-		time.Sleep(1200 * time.Millisecond)
+		r.backend.mu.Lock()
+		r.backend.arrived = true
+		r.backend.mu.Unlock()
+		time.Sleep(2200 * time.Millisecond) // at most one to hear of it, and one for the connection to show
 		if diff := cmp.Diff([]string{"open", "close blocked"}, r.said()); diff != "" {
 			t.Error(diff)
 		}
@@ -158,6 +159,68 @@ func TestOverrunIsMadeUpFor(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestConnectionMissedAltogetherIsMadeUpFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.passive()
+		over := data(flows.TimeWait)
+		over.Counted, over.BytesReply = true, 2000
+		over = r.kernel.put(over)
+		r.tell(flows.Overrun, flows.Flow{}) // came and went meanwhile
+		want := []string{"open", "use", "close finished"}
+		if diff := cmp.Diff(want, r.said()); diff != "" {
+			t.Error(diff)
+		}
+		if last := r.records[len(r.records)-1]; !last.Reconstructed || last.BytesToClient != 2000 {
+			t.Errorf("the last record is %+v", last)
+		}
+		// Its events were only late; the port is open for the next by now.
+		a.c("PASV")
+		a.s(entering)
+		over.State = flows.SynSent
+		r.tell(flows.New, over)
+		r.tell(flows.Overrun, flows.Flow{})
+		over.State = flows.TimeWait
+		r.tell(flows.Update, over)
+		if diff := cmp.Diff(append(want, "open"), r.said()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestConnectionFromBeforeTheStartUsesNoPinhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil, data(flows.Established))
+		r.passive()
+		r.tell(flows.Overrun, flows.Flow{})
+		r.tell(flows.Update, r.kernel.put(data(flows.TimeWait)))
+		if diff := cmp.Diff([]string{"open"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestKnownConnectionsAreAsManyAsTheKernelHas(t *testing.T) {
+	for wait, want := range map[time.Duration]int{0: 500, reconcileEvery + time.Second: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, nil)
+			for id := range uint32(1000) {
+				f := data(flows.SynSent)
+				f.ID = id
+				r.tell(flows.New, f)
+				if id < 500 { // of the others, the end is lost
+					r.tell(flows.Destroy, f)
+				}
+			}
+			time.Sleep(wait)
+			r.stop()
+			if got := len(r.conns.known); got != want {
+				t.Errorf("after %v %d connections are known, want %d", wait, got, want)
+			}
+		})
+	}
 }
 
 func TestSessionEndsWhenConntrackSaysSo(t *testing.T) {

@@ -3,9 +3,9 @@ package gateway
 import (
 	"context"
 	"encoding/binary"
-	"io"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -28,10 +28,13 @@ type rig struct {
 	events  chan flows.Event
 	mu      sync.Mutex
 	records []conntrack.Record
+	log     strings.Builder // read it after synctest.Wait
+	sent    []*fakePacket
 	stop    func()
 }
 
-func newRig(t *testing.T, policy conntrack.Policy) *rig {
+// newRig starts a rig; held are connections that the kernel has already.
+func newRig(t *testing.T, policy conntrack.Policy, held ...flows.Flow) *rig {
 	t.Helper()
 	if policy == nil {
 		p, err := rules.NewPolicy(rules.Config{ControlPorts: []uint16{21}})
@@ -40,9 +43,12 @@ func newRig(t *testing.T, policy conntrack.Policy) *rig {
 		}
 		policy = Policy{p}
 	}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	limits := conntrack.Limits{LineBytes: 4096, Commands: 32, Pinholes: 100, PinholesPerClient: 100, Sessions: 100, SessionsPerClient: 100, HalfOpen: 100}
 	r := &rig{t: t, backend: &fakeBackend{}, kernel: &fakeConntrack{have: map[connection]flows.Flow{}}, events: make(chan flows.Event)}
+	for _, f := range held {
+		r.kernel.put(f)
+	}
+	log := slog.New(slog.NewTextHandler(&r.log, nil))
 	h := &holes{backend: r.backend, changes: newMailbox[change](), clock: time.Now, log: log}
 	joins := &joinable{}
 	kills := newMailbox[kill]()
@@ -60,11 +66,13 @@ func newRig(t *testing.T, policy conntrack.Policy) *rig {
 		kernel: r.kernel, events: r.events, kills: kills, shards: []*shard{r.shard},
 		dataMark: 0x10000000, control: controlMark, clock: time.Now, log: log, counters: r.shard.counters, joinable: joins,
 	}
+	asks := &arrivals{backend: r.backend, shards: r.conns.shards, log: log}
 	ctx, cancel := context.WithCancel(t.Context())
 	var tasks sync.WaitGroup
 	tasks.Go(func() { r.shard.run(ctx, func() {}) })
 	tasks.Go(func() { h.run(ctx) })
 	tasks.Go(func() { r.conns.run(ctx) })
+	tasks.Go(func() { asks.run(ctx) })
 	r.stop = func() {
 		cancel()
 		tasks.Wait()
@@ -72,6 +80,11 @@ func newRig(t *testing.T, policy conntrack.Policy) *rig {
 	t.Cleanup(func() { // also when the test has failed with the kernel stuck
 		r.backend.release()
 		r.stop()
+		for i, p := range r.sent { // law 2, in every test
+			if got := p.verdicts(); got != 1 {
+				t.Errorf("packet %d has %d verdicts at the end, want 1", i, got)
+			}
+		}
 	})
 	return r
 }
@@ -217,12 +230,18 @@ func (c *fakeConntrack) Dump(mark, mask uint32) ([]flows.Flow, error) {
 // fakePacket counts its verdicts.
 type fakePacket struct {
 	payload []byte
+	broken  bool // Data panics
 	mu      sync.Mutex
 	count   int
 	order   *[]*fakePacket
 }
 
-func (p *fakePacket) Data() ([]byte, uint8) { return p.payload, uint8(conntrack.HookForward) }
+func (p *fakePacket) Data() ([]byte, uint8) {
+	if p.broken {
+		panic("a bug")
+	}
+	return p.payload, uint8(conntrack.HookForward)
+}
 
 func (p *fakePacket) Accept() bool {
 	p.mu.Lock()
@@ -276,8 +295,12 @@ func (d *dialogue) raw(toServer bool, flags conntrack.Flags, payload string) *fa
 	if flags&conntrack.ACK == 0 {
 		ack = 0
 	}
-	p := &fakePacket{payload: ip4(src, dst, seq, ack, flags, payload), order: &d.order}
-	d.r.shard.hand(d.r.t.Context(), p)
+	return d.r.send(&fakePacket{payload: ip4(src, dst, seq, ack, flags, payload), order: &d.order})
+}
+
+func (r *rig) send(p *fakePacket) *fakePacket {
+	r.sent = append(r.sent, p)
+	r.shard.hand(r.t.Context(), p)
 	synctest.Wait()
 	return p
 }
