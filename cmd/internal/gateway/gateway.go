@@ -170,9 +170,7 @@ func (g *Gateway) watchdog(ctx context.Context, cancel context.CancelCauseFunc) 
 // stopTrackers ends what is open in the records; the kernel has let go of it.
 func (g *Gateway) stopTrackers() {
 	for _, s := range g.shards {
-		s.ask(func(now time.Time) {
-			s.carryOut(s.tracker.Stop(now, conntrack.Stopped), connection{}, nil)
-		})
+		s.ask(s.stop)
 	}
 }
 

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"sync/atomic"
 	"time"
 
 	"ftpinhole/rules"
@@ -17,11 +18,11 @@ type hold struct {
 
 // job is a change that was asked for.
 type job struct {
-	id      string
-	add     bool
-	over    bool // nobody waits for it any more
-	conn    connection
-	awaited bool
+	id   string
+	add  bool
+	conn connection // whose packet waits for it, if one does
+	// late: the pinhole was given up, since its packet has gone on without it.
+	late atomic.Bool
 }
 
 // queueBehind lets a packet wait for its session's turn.
@@ -38,12 +39,12 @@ func (s *shard) queueBehind(h *hold, p packet) {
 func (s *shard) change(c change, conn connection, h *hold) {
 	j := &job{id: c.hole.ID, add: c.add, conn: conn}
 	if h != nil {
-		j.awaited = true
 		if h.pending == nil {
 			h.pending = make(map[*job]struct{})
 		}
 		h.pending[j] = struct{}{}
 	}
+	c.late = &j.late
 	c.done = func(arrived bool, err error) {
 		s.calls.put(func() { s.answered(j, arrived, err) })
 	}
@@ -52,17 +53,27 @@ func (s *shard) change(c change, conn connection, h *hold) {
 
 // answered takes the kernel's answer to a change.
 func (s *shard) answered(j *job, arrived bool, err error) {
-	if j.over {
-		if j.add && err == nil { // too late: nobody reckons with it any more
-			s.change(change{hole: rules.Pinhole{ID: j.id}}, j.conn, nil)
+	if j.late.Load() {
+		if err == nil { // nobody reckons with it any more
+			s.change(change{hole: rules.Pinhole{ID: j.id}}, connection{}, nil)
 		}
 		return
 	}
-	j.over = true
-	s.settle(j, arrived, err)
-	if j.awaited {
-		s.settled(j)
+	s.guard(func() { s.settle(j, arrived, err) }) // a panic holds no packet
+	s.settled(j)
+}
+
+// giveUp ends the wait of a packet for the kernel. What was to be opened is
+// not; what was to be shut will be, and is recorded then.
+func (s *shard) giveUp(conn connection, h *hold) {
+	for j := range h.pending {
+		if j.add {
+			j.late.Store(true)
+			s.guard(func() { s.settle(j, false, errPatience) })
+		}
 	}
+	clear(h.pending)
+	s.release(conn, h)
 }
 
 // settle tells the tracker how a change ended.

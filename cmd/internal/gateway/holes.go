@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"ftpinhole/rules"
@@ -23,6 +24,7 @@ type Backend interface {
 type change struct {
 	hole rules.Pinhole // with its ID alone: to be closed
 	add  bool
+	late *atomic.Bool                  // an add that nobody wants any more
 	mark bool                          // nothing to do: all before it is done
 	done func(arrived bool, err error) // called by the goroutine of holes
 }
@@ -44,22 +46,27 @@ func (h *holes) run(ctx context.Context) {
 		case <-h.changes.ready:
 		}
 		for _, c := range h.changes.take() {
-			if c.mark {
-				c.done(false, nil)
-				continue
-			}
-			if c.add {
-				c.done(false, h.backend.Add(c.hole, h.clock()))
-				continue
-			}
-			arrived, err := h.backend.Remove(c.hole.ID)
-			if err != nil {
-				h.log.Error("a pinhole could not be closed; it ends with its timeout",
-					"pinhole", c.hole.ID, "err", err)
-			}
-			c.done(arrived, err)
+			c.done(h.do(c))
 		}
 	}
+}
+
+func (h *holes) do(c change) (arrived bool, err error) {
+	switch {
+	case c.mark:
+		return false, nil
+	case c.add && c.late.Load():
+		// After a long wait for the kernel many of these stand here, and those
+		// behind them are still wanted.
+		return false, errPatience
+	case c.add:
+		return false, h.backend.Add(c.hole, h.clock())
+	}
+	if arrived, err = h.backend.Remove(c.hole.ID); err != nil {
+		h.log.Error("a pinhole could not be closed; it ends with its timeout",
+			"pinhole", c.hole.ID, "err", err)
+	}
+	return arrived, err
 }
 
 // none is the backend of --observe: nothing is opened.

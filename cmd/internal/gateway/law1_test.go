@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,6 +105,49 @@ func TestLaw1RefusalWaitsForTheWithdrawal(t *testing.T) {
 			t.Error("the refusal did not go on")
 		}
 		if diff := cmp.Diff([]string{"open", "close refused"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestLaw1WithdrawalThatTakesLongIsRecordedWhenItIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.login(40000)
+		a.c("PORT 10,0,1,2,195,80")
+		r.backend.hang()
+		p := a.s("500 no")
+		waitPatience()
+		if p.verdicts() != 1 {
+			t.Error("the refusal did not go on after two seconds")
+		}
+		if diff := cmp.Diff([]string{"open"}, r.said()); diff != "" {
+			t.Errorf("the port is still open: %s", diff)
+		}
+		r.backend.release()
+		if diff := cmp.Diff([]string{"open", "close refused"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestLaw1WhatNobodyWaitsForHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.backend.hang()
+		for port := range uint16(5) {
+			r.login(40000 + port).c(fmt.Sprintf("PORT 10,0,1,2,195,%d", port))
+		}
+		waitPatience()
+		a := r.login(40010)
+		p := a.c("PORT 10,0,1,2,195,100")
+		r.backend.release()
+		if p.verdicts() != 1 {
+			t.Error("the kernel is back, and a packet waits")
+		}
+		// The first was under way when it was given up.
+		want := []string{"add 10.0.1.2:49920", "add 10.0.1.2:50020", "remove 10.0.1.2:49920"}
+		if diff := cmp.Diff(want, r.backend.did()); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -46,8 +46,9 @@ type shard struct {
 	log      *slog.Logger
 	counters *counters
 
-	held map[connection]*hold
-	pkt  conntrack.Packet
+	held    map[connection]*hold
+	pkt     conntrack.Packet
+	stopped bool // the records have ended: packets go on unseen
 	// warned is when the log said last that a data connection was blocked.
 	warned time.Time
 }
@@ -119,7 +120,7 @@ func (s *shard) take(p packet) {
 		}
 	}()
 	payload, hook := p.Data()
-	if !s.decoder.IP(payload, &s.pkt) {
+	if s.stopped || !s.decoder.IP(payload, &s.pkt) {
 		p.Accept() // not ours to judge
 		return
 	}
@@ -178,17 +179,18 @@ func (s *shard) warnBlocked(r *conntrack.Record) {
 func (s *shard) tick() {
 	now := s.clock()
 	for conn, h := range s.held {
-		if now.Before(h.deadline) {
-			continue
+		if !now.Before(h.deadline) {
+			s.giveUp(conn, h)
 		}
-		for j := range h.pending {
-			j.over = true
-			s.settle(j, false, errPatience)
-		}
-		clear(h.pending)
-		s.release(conn, h)
 	}
 	s.carryOut(s.tracker.Tick(now), connection{}, nil)
+}
+
+// stop ends what is open in the records. What is still in the queue begins
+// nothing new, since nobody would end it.
+func (s *shard) stop(now time.Time) {
+	s.stopped = true
+	s.carryOut(s.tracker.Stop(now, conntrack.Stopped), connection{}, nil)
 }
 
 // releaseAll accepts everything that waits.
