@@ -12,14 +12,16 @@ import (
 // much that deleting keeps up with writing.
 const pruned = 2 * batchRecords
 
-// The oldest records, by age or by kind. What is deleted is returned for the
-// totals.
+// The oldest records, by age, or of a kind until so many bytes are gone. What is
+// deleted is returned for the totals.
 var (
 	deletion = "DELETE FROM records WHERE seq IN (%s) RETURNING seq, action, " + rowBytesSQL
+	enough   = "SELECT seq FROM (SELECT seq, sum(bytes) OVER (ORDER BY %[1]s, seq ROWS UNBOUNDED PRECEDING) - bytes AS before" +
+		" FROM (SELECT seq, time, " + rowBytesSQL + " AS bytes FROM records %[2]s ORDER BY %[1]s, seq LIMIT ?)) WHERE before < ?"
 
 	deleteAged     = fmt.Sprintf(deletion, "SELECT seq FROM records INDEXED BY by_time WHERE time < ? ORDER BY time LIMIT ?")
-	deleteOthers   = fmt.Sprintf(deletion, fmt.Sprintf("SELECT seq FROM records WHERE seq >= ? AND action <> %d ORDER BY seq LIMIT ?", conntrack.Deny))
-	deleteRefusals = fmt.Sprintf(deletion, "SELECT seq FROM records INDEXED BY by_action WHERE action = ? ORDER BY time LIMIT ?")
+	deleteOthers   = fmt.Sprintf(deletion, fmt.Sprintf(enough, "seq", fmt.Sprintf("WHERE seq >= ? AND action <> %d", conntrack.Deny)))
+	deleteRefusals = fmt.Sprintf(deletion, fmt.Sprintf(enough, "time", "INDEXED BY by_action WHERE action = ?"))
 )
 
 // deleteBefore deletes records from before a time and says how many.
@@ -28,17 +30,17 @@ func (s *store) deleteBefore(t time.Time, limit int) (int, error) {
 	return n, err
 }
 
-// deleteOldest deletes the oldest records of a kind and says how many.
-func (s *store) deleteOldest(kind, limit int) (int, error) {
+// deleteOldest deletes the oldest records of a kind, so many bytes of them.
+func (s *store) deleteOldest(kind, limit int, bytes int64) error {
 	if kind == refusals {
-		n, _, err := s.delete(deleteRefusals, int64(conntrack.Deny), limit)
-		return n, err
+		_, _, err := s.delete(deleteRefusals, int64(conntrack.Deny), limit, bytes)
+		return err
 	}
-	n, last, err := s.delete(deleteOthers, s.oldest, limit)
+	n, last, err := s.delete(deleteOthers, s.oldest, limit, bytes)
 	if err == nil && n > 0 {
 		s.oldest = last + 1
 	}
-	return n, err
+	return err
 }
 
 func (s *store) delete(query string, args ...any) (n int, last int64, err error) {

@@ -57,7 +57,7 @@ func openStore(path string) (*store, error) {
 	}
 	db, err := sql.Open("sqlite", dsn(path, url.Values{
 		"_auto_vacuum": {"incremental"}, "_busy_timeout": {"1000"}, "_journal_mode": {"wal"}, "_synchronous": {"normal"},
-		"_txlock": {"immediate"}, "_pragma": {"page_size(8192)", "cache_size(-16384)", "journal_size_limit(16777216)"},
+		"_txlock": {"immediate"}, "_pragma": {"cache_size(-16384)", "journal_size_limit(16777216)"},
 	}))
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 
 const (
 	batchRecords = 4096                   // in one transaction, at the most
+	batchBytes   = 1 << 20                // about; little beside the least quota
 	linger       = 200 * time.Millisecond // how long a batch waits for more records
 	retryEvery   = time.Second            // between attempts while writing fails
 	ageEvery     = time.Minute            // how often records are looked for that are too old
@@ -30,6 +31,7 @@ type writer struct {
 	store *store // nil while it could not be opened
 	next  int64  // the next record's seq
 	batch []numbered
+	bytes int64     // of the batch, about
 	aside time.Time // when a broken file was renamed last
 	aged  time.Time // when records that are too old were looked for last
 }
@@ -80,13 +82,14 @@ func (w *writer) take(r *conntrack.Record) {
 		w.trail.since.Store(time.Now().UnixNano())
 	}
 	w.batch = append(w.batch, numbered{w.next, r})
+	w.bytes += rowBytes(r)
 	w.next++
 }
 
 // fill takes the records that wait, refusals last, up to a batch.
 func (w *writer) fill() {
 	for _, queue := range []chan *conntrack.Record{w.trail.others, w.trail.refusals} {
-		for waiting := true; waiting && len(w.batch) < batchRecords; {
+		for waiting := true; waiting && !w.full(); {
 			select {
 			case r := <-queue:
 				w.take(r)
@@ -97,13 +100,15 @@ func (w *writer) fill() {
 	}
 }
 
+func (w *writer) full() bool { return len(w.batch) >= batchRecords || w.bytes >= batchBytes }
+
 // gather waits a little for more records: a transaction each would be slow.
 func (w *writer) gather() {
 	over := time.NewTimer(linger)
 	defer over.Stop()
 	for {
 		w.fill()
-		if len(w.batch) >= batchRecords {
+		if w.full() {
 			return
 		}
 		select {
@@ -147,19 +152,31 @@ func (w *writer) write() error {
 	if len(w.batch) == 0 {
 		return nil
 	}
-	err := w.store.write(w.batch)
+	err := w.add()
 	if broken(err) {
 		if err = w.restart(err); err == nil {
-			err = w.store.write(w.batch)
+			err = w.add()
 		}
 	}
 	if err != nil {
 		return err
 	}
 	clear(w.batch)
-	w.batch = w.batch[:0]
+	w.batch, w.bytes = w.batch[:0], 0
 	w.trail.since.Store(0)
 	return nil
+}
+
+// add writes the batch, after making room for it.
+func (w *writer) add() error {
+	var more [kinds]int64
+	for _, n := range w.batch {
+		more[kindOf(n.record)] += rowBytes(n.record)
+	}
+	if err := w.makeRoom(more); err != nil {
+		return err
+	}
+	return w.store.write(w.batch)
 }
 
 // open opens the database, if need be in place of one that cannot be used.
@@ -222,7 +239,7 @@ func (w *writer) release() {
 // prune deletes what is too much, and now and then what is too old. What a
 // call leaves is for the next one, within a second.
 func (w *writer) prune() {
-	err := w.pruneSize()
+	err := w.makeRoom([kinds]int64{})
 	if now := time.Now(); err == nil && now.Sub(w.aged) >= ageEvery {
 		var n int
 		if n, err = w.store.deleteBefore(now.Add(-w.config.Keep), pruned); err == nil && n < pruned {
@@ -241,10 +258,12 @@ func (w *writer) prune() {
 	}
 }
 
-func (w *writer) pruneSize() error {
+// makeRoom deletes the oldest records of each kind that would be too much with
+// so many bytes more.
+func (w *writer) makeRoom(more [kinds]int64) error {
 	for kind, quota := range w.quotas() {
-		if w.store.kept[kind] > quota {
-			if _, err := w.store.deleteOldest(kind, pruned); err != nil {
+		if excess := w.store.kept[kind] + more[kind] - quota; excess > 0 {
+			if err := w.store.deleteOldest(kind, pruned, excess); err != nil {
 				return err
 			}
 		}
@@ -252,9 +271,11 @@ func (w *writer) pruneSize() error {
 	return nil
 }
 
-// quotas are how many bytes there may be of each kind.
+// quotas are how many bytes there may be of each kind. A tenth is for pages
+// that are not full.
 func (w *writer) quotas() [kinds]int64 {
-	return [kinds]int64{others: w.config.MaxBytes / 4 * 3, refusals: w.config.MaxBytes / 4}
+	usable := w.config.MaxBytes / 10 * 9
+	return [kinds]int64{others: usable / 4 * 3, refusals: usable / 4}
 }
 
 // finish writes what is left. A database that fails now fails for good: the
