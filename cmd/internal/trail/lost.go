@@ -1,6 +1,7 @@
 package trail
 
 import (
+	"fmt"
 	"time"
 
 	"ftpinhole/conntrack"
@@ -9,12 +10,18 @@ import (
 // maxUnclosed bounds what is held in memory of the pinholes of a crash.
 const maxUnclosed = 65536
 
+// Without the index named, SQLite would read all opens for each pinhole.
+var (
+	unclosedRecords = fmt.Sprintf("SELECT %s FROM records INDEXED BY once_pinhole WHERE id IN (SELECT id FROM unclosed) AND id <> '' AND action IN (%d, %d) ORDER BY id, action LIMIT %d",
+		columns, conntrack.Open, conntrack.Use, 2*maxUnclosed)
+	unclosedPruned = "DELETE FROM unclosed WHERE NOT EXISTS (SELECT 1 FROM records INDEXED BY once_pinhole WHERE records.id = unclosed.id AND records.id <> '')"
+)
+
 // lost gives a close record for each pinhole that has none, at the time given.
 // It is made of the latest that is known of the pinhole, so that who came is in
 // it.
 func (s *store) lost(now time.Time) ([]conntrack.Record, error) {
-	rows, err := s.db.Query("SELECT "+columns+" FROM unclosed CROSS JOIN records USING (id) WHERE id <> '' AND action IN (?, ?) ORDER BY id, action LIMIT ?",
-		int64(conntrack.Open), int64(conntrack.Use), 2*maxUnclosed)
+	rows, err := s.db.Query(unclosedRecords)
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +47,6 @@ func (s *store) lost(now time.Time) ([]conntrack.Record, error) {
 
 // forgetPruned drops what is noted as unclosed although its records are gone.
 func (s *store) forgetPruned() error {
-	_, err := s.db.Exec("DELETE FROM unclosed WHERE NOT EXISTS (SELECT 1 FROM records WHERE records.id = unclosed.id AND records.id <> '')")
+	_, err := s.db.Exec(unclosedPruned)
 	return err
 }

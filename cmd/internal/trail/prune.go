@@ -3,75 +3,86 @@ package trail
 import (
 	"database/sql"
 	"fmt"
+	"math"
 	"time"
 
 	"ftpinhole/conntrack"
 )
 
 // pruned is how many records are deleted in one transaction, at the most: so
-// much that deleting keeps up with writing.
+// many that deleting keeps up with writing.
 const pruned = 2 * batchRecords
 
-// The oldest records, by age, or of a kind until so many bytes are gone. What is
-// deleted is returned for the totals.
+// The oldest records, by age or of a kind.
 var (
-	deletion = "DELETE FROM records WHERE seq IN (%s) RETURNING seq, action, " + rowBytesSQL
-	enough   = "SELECT seq FROM (SELECT seq, sum(bytes) OVER (ORDER BY %[1]s, seq ROWS UNBOUNDED PRECEDING) - bytes AS before" +
-		" FROM (SELECT seq, time, " + rowBytesSQL + " AS bytes FROM records %[2]s ORDER BY %[1]s, seq LIMIT ?)) WHERE before < ?"
-
-	deleteAged     = fmt.Sprintf(deletion, "SELECT seq FROM records INDEXED BY by_time WHERE time < ? ORDER BY time LIMIT ?")
-	deleteOthers   = fmt.Sprintf(deletion, fmt.Sprintf(enough, "seq", fmt.Sprintf("WHERE seq >= ? AND action <> %d", conntrack.Deny)))
-	deleteRefusals = fmt.Sprintf(deletion, fmt.Sprintf(enough, "time", "INDEXED BY by_action WHERE action = ?"))
+	oldestOfAll    = "SELECT seq, action, " + rowBytesSQL + " FROM records WHERE time < ? ORDER BY time LIMIT ?"
+	oldestOthers   = fmt.Sprintf("SELECT seq, action, %s FROM records WHERE seq >= ? AND action <> %d ORDER BY seq LIMIT ?", rowBytesSQL, conntrack.Deny)
+	oldestRefusals = "SELECT seq, action, " + rowBytesSQL + " FROM records WHERE action = ? ORDER BY time LIMIT ?"
 )
 
 // deleteBefore deletes records from before a time and says how many.
-func (s *store) deleteBefore(t time.Time, limit int) (int, error) {
-	n, _, err := s.delete(deleteAged, t.UnixMicro(), limit)
-	return n, err
+func (s *store) deleteBefore(t time.Time) (int, error) {
+	seqs, err := s.delete(math.MaxInt64, oldestOfAll, t.UnixMicro(), pruned)
+	return len(seqs), err
 }
 
 // deleteOldest deletes the oldest records of a kind, so many bytes of them.
-func (s *store) deleteOldest(kind, limit int, bytes int64) error {
+func (s *store) deleteOldest(kind int, bytes int64) error {
 	if kind == refusals {
-		_, _, err := s.delete(deleteRefusals, int64(conntrack.Deny), limit, bytes)
+		_, err := s.delete(bytes, oldestRefusals, int64(conntrack.Deny), pruned)
 		return err
 	}
-	n, last, err := s.delete(deleteOthers, s.oldest, limit, bytes)
-	if err == nil && n > 0 {
-		s.oldest = last + 1
+	seqs, err := s.delete(bytes, oldestOthers, s.oldest, pruned)
+	if err == nil && len(seqs) > 0 {
+		s.oldest = seqs[len(seqs)-1] + 1
 	}
 	return err
 }
 
-func (s *store) delete(query string, args ...any) (n int, last int64, err error) {
+// delete deletes what the query finds, until so many bytes are gone.
+func (s *store) delete(bytes int64, query string, args ...any) (seqs []int64, err error) {
 	tx, err := s.db.Begin()
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
 	defer tx.Rollback() // after Commit it does nothing
-	rows, err := tx.Query(query, args...)
+	seqs, less, err := chosen(tx, bytes, query, args...)
+	if err != nil || len(seqs) == 0 {
+		return nil, err
+	}
+	deletion, err := tx.Prepare("DELETE FROM records WHERE seq = ?")
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	defer rows.Close()
-	var less [kinds]int64
-	for rows.Next() {
-		var seq, bytes int64
-		var r conntrack.Record
-		if err := rows.Scan(&seq, &r.Action, &bytes); err != nil {
-			return 0, 0, err
+	for _, seq := range seqs {
+		if _, err := deletion.Exec(seq); err != nil {
+			return nil, err
 		}
-		less[kindOf(&r)] -= bytes
-		last = max(last, seq)
-		n++
 	}
-	if err := rows.Err(); err != nil {
-		return 0, 0, err
-	}
-	return n, last, s.commit(tx, less)
+	return seqs, s.commit(tx, less)
 }
 
-// shrink gives up to a number of unused pages back to the file system, if they
+// chosen is what delete deletes, and what that takes from the totals.
+func chosen(tx *sql.Tx, bytes int64, query string, args ...any) (seqs []int64, less [kinds]int64, err error) {
+	rows, err := tx.Query(query, args...)
+	if err != nil {
+		return nil, less, err
+	}
+	defer rows.Close()
+	for bytes > 0 && rows.Next() {
+		var seq, size int64
+		var r conntrack.Record
+		if err := rows.Scan(&seq, &r.Action, &size); err != nil {
+			return nil, less, err
+		}
+		seqs = append(seqs, seq)
+		less[kindOf(&r)] -= size
+		bytes -= size
+	}
+	return seqs, less, rows.Err()
+}
+
+// shrink gives unused pages back to the file system, up to a number, if they
 // are a quarter of the file.
 func (s *store) shrink(pages int) error {
 	var free, all int
@@ -85,13 +96,8 @@ func (s *store) shrink(pages int) error {
 	if err != nil {
 		return err
 	}
-	return drain(rows)
-}
-
-// drain steps a statement to its end; incremental_vacuum frees a page a step.
-func drain(rows *sql.Rows) error {
 	defer rows.Close()
-	for rows.Next() {
+	for rows.Next() { // it frees a page a step
 	}
 	return rows.Err()
 }

@@ -224,6 +224,14 @@ func TestPlansUseAnIndex(t *testing.T) {
 	if strings.Contains(plan, "SCAN") {
 		t.Errorf("a story:\n%s", plan)
 	}
+	for query, index := range map[string]string{
+		unclosedRecords: "once_pinhole (id=? AND action=?)", unclosedPruned: "once_pinhole (id=?)",
+		oldestOfAll: "by_time (time<?)", oldestOthers: "INTEGER PRIMARY KEY (rowid>?)", oldestRefusals: "by_action (action=?)",
+	} {
+		if plan := planOf(t, r, query, []any{0, 0}[:strings.Count(query, "?")]); !strings.Contains(plan, index) {
+			t.Errorf("%s:\n%s", query, plan)
+		}
+	}
 }
 
 func planOf(t *testing.T, r *Reader, query string, args []any) string {

@@ -242,7 +242,7 @@ func (w *writer) prune() {
 	err := w.makeRoom([kinds]int64{})
 	if now := time.Now(); err == nil && now.Sub(w.aged) >= ageEvery {
 		var n int
-		if n, err = w.store.deleteBefore(now.Add(-w.config.Keep), pruned); err == nil && n < pruned {
+		if n, err = w.store.deleteBefore(now.Add(-w.config.Keep)); err == nil && n < pruned {
 			w.aged = now
 			err = w.store.shrink(shrinkPages)
 		}
@@ -263,7 +263,7 @@ func (w *writer) prune() {
 func (w *writer) makeRoom(more [kinds]int64) error {
 	for kind, quota := range w.quotas() {
 		if excess := w.store.kept[kind] + more[kind] - quota; excess > 0 {
-			if err := w.store.deleteOldest(kind, pruned, excess); err != nil {
+			if err := w.store.deleteOldest(kind, excess); err != nil {
 				return err
 			}
 		}
