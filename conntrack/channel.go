@@ -159,24 +159,34 @@ func (t *Tracker) tell(now time.Time, c *channel, what Action, why Reason) {
 }
 
 func (t *Tracker) forget(c *channel) {
-	if last := t.holes[c.key()]; last != nil {
-		for ; last != nil && last.former != c; last = last.former {
-		}
-		if last != nil {
-			last.former = c.former
-		}
-	}
+	t.unhole(c)
 	t.quota.give(c.record.Client.Addr(), 0, 1)
 	delete(t.channels, c.hole.ID)
-	if t.holes[c.key()] == c {
-		delete(t.holes, c.key())
-	}
 	if c.hole.SrcPort != 0 && t.flows[c.flow()] == c {
 		delete(t.flows, c.flow())
 	}
 	if c.session != nil {
 		c.session.release(c)
 	}
+}
+
+// unhole says that no connection is awaited for c any more. One may still be
+// for the others of its key.
+func (t *Tracker) unhole(c *channel) {
+	last := t.holes[c.key()]
+	switch {
+	case last == c && c.former != nil:
+		t.holes[c.key()] = c.former
+	case last == c:
+		delete(t.holes, c.key())
+	default:
+		for ; last != nil; last = last.former {
+			if last.former == c {
+				last.former = c.former
+			}
+		}
+	}
+	c.former = nil
 }
 
 // oldestFirst lists the channels in the order in which they were agreed on.

@@ -1,8 +1,12 @@
 package conntrack
 
 import (
+	"errors"
 	"net/netip"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // AUTH itself may have been missed: a 234 out of step is taken at its word.
@@ -56,4 +60,20 @@ func TestLaw6UserUnknownAfterCCC(t *testing.T) {
 			t.Errorf("opened for %q", r.User)
 		}
 	}
+}
+
+// The kernel is too slow to open a pinhole again, and to shut the former: a
+// connection that comes through that one is recorded.
+func TestLaw7UseOfAFormerPinholeWhenTheLatterFailed(t *testing.T) {
+	st := newStage(newKernel(t, nil), testClient, testServer)
+	st.shake()
+	st.play("login\nC: " + port + "\nsilent\nC: " + port)
+	second := strings.TrimSuffix(st.latest.ID, "1") + "2"
+	st.do(st.tracker.Opened(st.now, second, errors.New("too slow")))
+	st.play("use 20\nestablished\nended")
+	want := []string{opensPORT, "deny kernel_error PORT 10.0.1.2:50000", "use PORT 50000", "close finished PORT 50000"}
+	if diff := cmp.Diff(want, told(st.records)); diff != "" {
+		t.Errorf("records (-want +got):\n%s", diff)
+	}
+	st.stop()
 }

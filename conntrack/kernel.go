@@ -42,9 +42,7 @@ func (t *Tracker) Used(now time.Time, src, dst netip.AddrPort) []Effect {
 		return nil
 	}
 	c = c.awaited()
-	if t.holes[c.key()] == c {
-		delete(t.holes, c.key())
-	}
+	t.unhole(c)
 	c.hole.SrcPort = src.Port()
 	c.used = now
 	if c.state == opening { // the answer to DoOpen is on its way
