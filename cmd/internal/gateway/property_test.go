@@ -1,0 +1,243 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ftpinhole/cmd/internal/flows"
+	"ftpinhole/conntrack"
+	"ftpinhole/rules"
+
+	"pgregory.net/rapid"
+)
+
+// Whatever the clients do and however the kernel behaves, each pinhole of the
+// records is opened once, used at most once and closed once, in this order; and
+// at the end the kernel holds none.
+func TestLaw7EachOpenHasOneCloseWhateverHappens(t *testing.T) {
+	words := []string{
+		"pasv 0", "pasv 1", "port 0", "port 1", "refuse 0", "quit 0", "abort 1", "again 0", "again 1",
+		"syn 0", "syn 1", "dropped 0", "dropped 1", "answer", "over", "forget", "older", "lost", "heard", "overrun",
+		"hang", "resume", "fail", "mend", "operator", "tick", "second", "minute",
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		script := rapid.SliceOfN(rapid.SampledFrom(words), 1, 60).Draw(rt, "script")
+		var wrong string
+		synctest.Test(t, func(t *testing.T) {
+			p := newPlay(t)
+			for _, word := range script {
+				p.act(word)
+			}
+			wrong = p.end()
+		})
+		if wrong != "" {
+			rt.Fatal(wrong)
+		}
+	})
+}
+
+// play is two sessions between the same two hosts, with the same few ports.
+type play struct {
+	*rig
+	sessions [2]*dialogue
+	nextPort uint16
+	flows    []flows.Flow // data connections, latest last
+	deaf     bool         // events get lost
+	heard    []uint16     // source ports of connections whose beginning was told
+}
+
+func newPlay(t *testing.T) *play {
+	p := &play{rig: newRig(t, nil), nextPort: 51000}
+	for i := range p.sessions {
+		p.sessions[i] = p.login(40000 + uint16(i))
+	}
+	return p
+}
+
+func (p *play) act(word string) {
+	verb, arg, _ := strings.Cut(word, " ")
+	n := 0
+	if arg == "1" {
+		n = 1
+	}
+	d := p.sessions[n]
+	switch verb {
+	case "pasv":
+		d.c("PASV")
+		d.s(entering)
+	case "port":
+		d.c("PORT 10,0,1,2,195,81")
+	case "refuse":
+		d.s("500 no")
+	case "quit":
+		d.c("QUIT")
+		d.s("221 bye")
+	case "abort":
+		d.raw(true, conntrack.RST|conntrack.ACK, "")
+	case "again":
+		p.nextPort++
+		p.sessions[n] = p.dial(p.nextPort)
+	case "syn":
+		if hole, ok := p.through(n == 1); ok {
+			p.connect(hole)
+		}
+	case "dropped": // by another rule
+		p.through(n == 1)
+	case "answer", "over", "forget":
+		p.progress(verb)
+	case "older": // an event of a connection that nobody knows
+		f := data(flows.TimeWait)
+		f.ID, f.Client = 1, netip.AddrPortFrom(f.Client.Addr(), 999)
+		p.event(flows.Update, f)
+	case "lost":
+		p.deaf = true
+	case "heard":
+		p.deaf = false
+	case "overrun":
+		p.tell(flows.Overrun, flows.Flow{})
+	case "hang":
+		p.backend.release()
+		p.backend.hang()
+	case "resume":
+		p.backend.release()
+	case "fail", "mend":
+		p.backend.mu.Lock()
+		p.backend.fail = nil
+		if verb == "fail" {
+			p.backend.fail = errors.New("no")
+		}
+		p.backend.mu.Unlock()
+	case "operator":
+		p.shard.ask(func(now time.Time) {
+			p.shard.shut(now, func(conntrack.PinholeState) bool { return true })
+		})
+	case "tick":
+		time.Sleep(tick)
+	case "second":
+		time.Sleep(time.Second)
+	case "minute":
+		time.Sleep(time.Minute)
+	}
+	synctest.Wait()
+}
+
+// through lets a SYN through a pinhole, if the kernel has one that none has
+// come through.
+func (p *play) through(active bool) (rules.Pinhole, bool) {
+	p.backend.mu.Lock()
+	defer p.backend.mu.Unlock()
+	for id, hole := range p.backend.inKernel {
+		if p.backend.came[id] || time.Now().After(p.backend.until[id]) || (hole.Src == netip.MustParseAddr("10.0.2.2")) != active {
+			continue
+		}
+		if p.backend.came == nil {
+			p.backend.came = map[string]bool{}
+		}
+		p.backend.came[id] = true
+		return hole, true
+	}
+	return rules.Pinhole{}, false
+}
+
+func (p *play) connect(hole rules.Pinhole) {
+	p.nextPort++
+	f := data(flows.SynSent)
+	f.Client, f.Server, f.ID = netip.AddrPortFrom(hole.Src, p.nextPort), hole.Dst, uint32(p.nextPort)
+	f = p.kernel.put(f)
+	p.flows = append(p.flows, f)
+	if !p.deaf {
+		p.heard = append(p.heard, p.nextPort)
+	}
+	p.event(flows.New, f)
+}
+
+// progress leads the oldest data connection on.
+func (p *play) progress(verb string) {
+	if len(p.flows) == 0 {
+		return
+	}
+	f := &p.flows[0]
+	p.kernel.mu.Lock()
+	_, there := p.kernel.have[connection{f.Client, f.Server}]
+	p.kernel.mu.Unlock()
+	if !there { // killed
+		p.flows = p.flows[1:]
+		return
+	}
+	switch verb {
+	case "answer":
+		f.State = flows.Established
+	case "over":
+		f.State = flows.TimeWait
+	case "forget":
+		if err := p.kernel.Delete(*f); err != nil {
+			p.t.Error(err)
+		}
+		p.event(flows.Destroy, *f)
+		p.flows = p.flows[1:]
+		return
+	}
+	p.event(flows.Update, p.kernel.put(*f))
+}
+
+func (p *play) event(kind flows.Kind, f flows.Flow) {
+	if !p.deaf {
+		p.tell(kind, f)
+	}
+}
+
+// end lets the kernel come to rest and says what is wrong with the records.
+func (p *play) end() string {
+	p.act("mend")
+	p.act("resume")
+	for len(p.flows) > 0 {
+		p.progress("forget")
+	}
+	time.Sleep(2 * time.Minute) // what waits has its time, and conntrack is asked
+	synctest.Wait()
+	if n := p.shard.tracker.Counts(); n.Pinholes+n.Data > 0 {
+		return fmt.Sprintf("the tracker still holds %+v", n)
+	}
+	p.backend.mu.Lock()
+	left := len(p.backend.inKernel)
+	p.backend.mu.Unlock()
+	if left > 0 {
+		return fmt.Sprintf("the kernel still holds %d pinholes", left)
+	}
+	return p.judge()
+}
+
+func (p *play) judge() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	stories := map[string][]conntrack.Action{}
+	uses := map[uint16]int{}
+	for _, r := range p.records {
+		if r.Action == conntrack.Use {
+			uses[r.Pinhole.SrcPort]++
+		}
+		if id := r.Pinhole.ID; id != "" {
+			stories[id] = append(stories[id], r.Action)
+		}
+	}
+	legal := [][]conntrack.Action{
+		{conntrack.Open, conntrack.Close}, {conntrack.Open, conntrack.Use, conntrack.Close}, {conntrack.Deny},
+	}
+	for id, story := range stories {
+		if !slices.ContainsFunc(legal, func(l []conntrack.Action) bool { return slices.Equal(l, story) }) {
+			return fmt.Sprintf("the records of %s are %v", id, story)
+		}
+	}
+	for _, port := range p.heard {
+		if uses[port] != 1 {
+			return fmt.Sprintf("the connection from port %d has %d records of its use", port, uses[port])
+		}
+	}
+	return ""
+}
