@@ -15,6 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	runChild()
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"))
 }
 
