@@ -72,8 +72,8 @@ func childWrites(dir string) {
 			}
 			both(r)
 		}
-		if i%50 == 0 {
-			time.Sleep(2 * time.Millisecond)
+		if i%10 == 0 { // 10,000 records a second at the most
+			time.Sleep(4 * time.Millisecond)
 		}
 	}
 }
@@ -114,7 +114,10 @@ func TestKill(t *testing.T) {
 		if line, err := bufio.NewReader(out).ReadString('\n'); line != "writing\n" {
 			t.Errorf("round %d: %q, %v", round, line, err)
 		}
-		time.Sleep(time.Duration(1500+round*70) * time.Millisecond)
+		// Pinholes of this round have times after those of all before.
+		from := pinhole(round*1000000, conntrack.Open).Time
+		eventually(t, "it writes", func() bool { return len(find(t, path, Filter{Since: from, Limit: 1, Action: conntrack.Open})) == 1 })
+		time.Sleep(time.Duration(round*70) * time.Millisecond)
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
