@@ -17,8 +17,9 @@ type SessionState struct {
 
 // PinholeState is a pinhole, or the data connection that used it, as it stands.
 type PinholeState struct {
-	Record  Record // as in the audit trail's open
-	State   string // opening, open, used or established
+	Record  Record    // as in the audit trail's open
+	State   string    // opening, open, used or established
+	Used    time.Time // when its connection came; zero while none has
 	Expires time.Time
 }
 
@@ -75,7 +76,7 @@ func (t *Tracker) Pinholes() []PinholeState {
 	for _, c := range t.oldestFirst() {
 		r := c.record
 		r.Time, r.Action, r.Pinhole = c.opened, Open, c.hole
-		list = append(list, PinholeState{r, c.state.String(), c.deadline.Add(earlyExpiry)})
+		list = append(list, PinholeState{r, c.state.String(), c.used, c.deadline.Add(earlyExpiry)})
 	}
 	return list
 }

@@ -215,11 +215,12 @@ func (c *connections) dumpData() ([]flows.Flow, bool) {
 	return data, true
 }
 
-// reconcile ends what conntrack no longer holds.
+// reconcile ends what conntrack no longer holds. What came since it was asked,
+// or a moment before, need not be in its answer.
 func (s *shard) reconcile(alive map[connection]bool, asked, now time.Time) {
 	for _, p := range s.tracker.Pinholes() {
 		hole := p.Record.Pinhole
-		if hole.SrcPort == 0 || p.Record.Time.After(asked.Add(-time.Second)) {
+		if hole.SrcPort == 0 || p.Used.After(asked.Add(-time.Second)) {
 			continue
 		}
 		src := netip.AddrPortFrom(hole.Src, hole.SrcPort)

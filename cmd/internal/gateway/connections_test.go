@@ -161,6 +161,31 @@ func TestOverrunIsMadeUpFor(t *testing.T) {
 	})
 }
 
+// A pinhole may wait long for its connection: one that comes while conntrack
+// is asked is not in the answer.
+func TestConnectionThatBeginsDuringADumpIsNotEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.passive()
+		time.Sleep(10 * time.Second)
+		dump := func() {
+			asked := time.Now()
+			r.shard.calls.put(func() { r.shard.reconcile(map[connection]bool{}, asked, time.Now()) })
+			synctest.Wait()
+		}
+		r.tell(flows.New, r.kernel.put(data(flows.SynSent)))
+		dump()
+		if diff := cmp.Diff([]string{"open", "use"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+		time.Sleep(2 * time.Second)
+		dump()
+		if diff := cmp.Diff([]string{"open", "use", "close finished"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 func TestConnectionMissedAltogetherIsMadeUpFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)

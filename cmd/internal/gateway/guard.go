@@ -27,19 +27,46 @@ type guard struct {
 	log     *slog.Logger
 	changed chan string // who did it
 	broken  atomic.Pointer[string]
+	// Both are told of once, not at each look.
+	unread, lost trouble
+}
+
+// trouble is something wrong that lasts.
+type trouble bool
+
+// begins reports whether it was not there before.
+func (t *trouble) begins() bool {
+	was := *t
+	*t = true
+	return !bool(was)
+}
+
+// ends reports whether it was there until now.
+func (t *trouble) ends() bool {
+	was := *t
+	*t = false
+	return bool(was)
 }
 
 // watch listens to the kernel's notices until the context ends.
 func (g *guard) watch(ctx context.Context) {
+	var deaf trouble
+	hearing := func() {
+		if deaf.ends() {
+			g.log.Info("changes of the nft table are announced again")
+		}
+	}
 	for ctx.Err() == nil {
-		err := g.table.Watch(ctx, func() {}, func(who string) {
+		err := g.table.Watch(ctx, hearing, func(who string) {
 			select {
 			case g.changed <- who:
 			default: // one look is enough
 			}
 		})
 		if err != nil && ctx.Err() == nil {
-			g.log.Warn("changes of the nft table are not announced; it is looked at twice a second", "err", err)
+			if deaf.begins() {
+				g.log.Warn("changes of the nft table are not announced; it is looked at twice a second", "err", err)
+			}
 			sleep(ctx, 10*time.Second)
 		}
 	}
@@ -63,10 +90,18 @@ func (g *guard) run(ctx context.Context) {
 func (g *guard) look(who string) {
 	ok, err := g.table.Verify()
 	if err != nil {
-		g.log.Error("the nft table could not be read", "err", err)
+		if g.unread.begins() {
+			g.log.Error("the nft table could not be read; trying on", "err", err)
+		}
 		return
 	}
+	if g.unread.ends() {
+		g.log.Info("the nft table can be read again")
+	}
 	if ok {
+		if g.lost.ends() {
+			g.log.Info("table inet ftpinhole is as it was again")
+		}
 		g.broken.Store(nil)
 		return
 	}
@@ -76,9 +111,12 @@ func (g *guard) look(who string) {
 	if err := g.table.Install(g.clock()); err != nil {
 		why := "table inet ftpinhole was taken away and could not be made again: " + err.Error()
 		g.broken.Store(&why)
-		g.log.Error("table inet ftpinhole was taken away and could not be made again; trying on", "by", who, "err", err)
+		if g.lost.begins() {
+			g.log.Error("table inet ftpinhole was taken away and could not be made again; trying on", "by", who, "err", err)
+		}
 		return
 	}
+	g.lost.ends()
 	g.broken.Store(nil)
 	g.log.Warn("table inet ftpinhole was taken away or changed; it was made again with the open pinholes", "by", who)
 }
