@@ -80,21 +80,21 @@ func (s source) Status() control.Status {
 	return st
 }
 
-func (s source) Pinholes() []control.PinholeInfo {
+func (s source) Pinholes() ([]control.PinholeInfo, error) {
 	return []control.PinholeInfo{
 		{ID: "7b-1", FlowID: 123, Client: "10.0.1.2:40000", Server: "10.0.2.2:21", User: "anonymous", Mode: "passive", Command: "PASV",
 			Src: "10.0.1.2", Dst: "10.0.2.2", DstPort: 50055, State: "open", Opened: since, ExpiresIn: 29.96},
 		{ID: "7c-1", FlowID: 124, Client: "[2001:db8::1]:40000", Server: "[2001:db8::2]:21", User: "\x1b[31m\u009b x\xff", Mode: "active", Command: "EPRT",
 			Src: "2001:db8::2", SrcPort: 20, Dst: "2001:db8::1", DstPort: 50055, State: "used", Opened: since},
 		{ID: "7d-1", FlowID: 125, Src: "10.0.1.2", Dst: "10.0.2.2", DstPort: 1, State: "open"},
-	}
+	}, nil
 }
 
-func (s source) Sessions() []control.SessionInfo {
+func (s source) Sessions() ([]control.SessionInfo, error) {
 	var out []control.SessionInfo
 	for i := range 1500 {
 		out = append(out, control.SessionInfo{FlowID: uint64(i + 1), Client: fmt.Sprintf("10.0.1.2:%d", 40000+i), Server: "10.0.2.2:21",
 			User: "me", State: "logged_in", Since: since, Pinholes: i, Denied: 1})
 	}
-	return out
+	return out, nil
 }

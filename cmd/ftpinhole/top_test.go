@@ -93,8 +93,8 @@ func TestTopInTerminal(t *testing.T) {
 	x.shows("close 7b-1? y/n")
 	x.press("n")
 	x.shows("nothing is closed")
-	if n := len(d.Pinholes()); n != 4 {
-		t.Fatalf("%d pinholes after n, want 4", n)
+	if all, err := d.Pinholes(); len(all) != 4 || err != nil {
+		t.Fatalf("%d pinholes after n, want 4: %v", len(all), err)
 	}
 	x.press("c")
 	x.shows("close 7b-1? y/n")

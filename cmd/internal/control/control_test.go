@@ -30,11 +30,12 @@ type daemon struct {
 	status   Status
 	pinholes []PinholeInfo
 	sessions []SessionInfo
+	busy     error // instead of lists
 }
 
-func (d *daemon) Status() Status          { return d.status }
-func (d *daemon) Pinholes() []PinholeInfo { return d.pinholes }
-func (d *daemon) Sessions() []SessionInfo { return d.sessions }
+func (d *daemon) Status() Status                   { return d.status }
+func (d *daemon) Pinholes() ([]PinholeInfo, error) { return d.pinholes, d.busy }
+func (d *daemon) Sessions() ([]SessionInfo, error) { return d.sessions, d.busy }
 
 // start serves d on a socket of its own until the test ends; change is called
 // before that.
@@ -105,6 +106,13 @@ func TestRoundTrip(t *testing.T) {
 		if _, err := c.Sessions(t.Context(), n); err == nil || !strings.Contains(err.Error(), "1 to 65536") {
 			t.Errorf("limit %d of sessions: %v", n, err)
 		}
+	}
+	d.busy = errors.New("the packet path does not answer")
+	if _, err := c.Pinholes(t.Context(), 1); err == nil || err.Error() != d.busy.Error() {
+		t.Errorf("pinholes of a daemon that cannot tell: %v", err)
+	}
+	if _, err := c.Sessions(t.Context(), 1); err == nil || err.Error() != d.busy.Error() {
+		t.Errorf("sessions of a daemon that cannot tell: %v", err)
 	}
 	if err := c.get(t.Context(), "/v1/nothing", new(int)); err == nil || !strings.Contains(err.Error(), "same version") {
 		t.Errorf("unknown path: %v", err)

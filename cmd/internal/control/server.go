@@ -149,7 +149,11 @@ func (s *Server) pinholes(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, http.StatusBadRequest, err)
 		return
 	}
-	all := s.src.Pinholes()
+	all, err := s.src.Pinholes()
+	if err != nil {
+		s.fail(w, http.StatusServiceUnavailable, err)
+		return
+	}
 	s.answer(w, PinholeList{Total: len(all), Pinholes: append([]PinholeInfo{}, all[:min(n, len(all))]...)})
 }
 
@@ -159,7 +163,11 @@ func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, http.StatusBadRequest, err)
 		return
 	}
-	all := s.src.Sessions()
+	all, err := s.src.Sessions()
+	if err != nil {
+		s.fail(w, http.StatusServiceUnavailable, err)
+		return
+	}
 	s.answer(w, SessionList{Total: len(all), Sessions: append([]SessionInfo{}, all[:min(n, len(all))]...)})
 }
 

@@ -3,11 +3,12 @@ package control
 import "time"
 
 // Source is the daemon, as the socket shows it. Its methods may be called at
-// any time, from many goroutines, and return copies.
+// any time, from many goroutines, and return copies. Lists are whole, or an
+// error says why not and what to do.
 type Source interface {
 	Status() Status
-	Pinholes() []PinholeInfo
-	Sessions() []SessionInfo
+	Pinholes() ([]PinholeInfo, error)
+	Sessions() ([]SessionInfo, error)
 }
 
 // Status is what `ftpinhole status` shows.

@@ -54,7 +54,7 @@ func (g *Gateway) Status() control.Status {
 			st.HalfOpen += c.HalfOpen
 			st.Pinholes.Open += c.Pinholes
 		} else {
-			st.Ready, st.Reason = false, "the packet path does not answer: restart the daemon and report this"
+			st.Ready, st.Reason = false, errBusy.Error()
 		}
 	}
 	switch broken := g.guard.broken.Load(); {
@@ -69,13 +69,14 @@ func (g *Gateway) Status() control.Status {
 }
 
 // Pinholes lists the open pinholes and the data connections that used them.
-func (g *Gateway) Pinholes() []control.PinholeInfo {
+// It fails when a shard does not answer.
+func (g *Gateway) Pinholes() ([]control.PinholeInfo, error) {
 	var list []control.PinholeInfo
 	now := time.Now()
 	for _, s := range g.shards {
 		answer := make(chan []conntrack.PinholeState, 1)
 		if !s.ask(func(time.Time) { answer <- s.tracker.Pinholes() }) {
-			continue
+			return nil, errBusy
 		}
 		for _, p := range <-answer {
 			r := p.Record
@@ -93,16 +94,16 @@ func (g *Gateway) Pinholes() []control.PinholeInfo {
 			list = append(list, info)
 		}
 	}
-	return list
+	return list, nil
 }
 
-// Sessions lists the control sessions.
-func (g *Gateway) Sessions() []control.SessionInfo {
+// Sessions lists the control sessions. It fails when a shard does not answer.
+func (g *Gateway) Sessions() ([]control.SessionInfo, error) {
 	var list []control.SessionInfo
 	for _, s := range g.shards {
 		answer := make(chan []conntrack.SessionState, 1)
 		if !s.ask(func(time.Time) { answer <- s.tracker.Sessions() }) {
-			continue
+			return nil, errBusy
 		}
 		for _, c := range <-answer {
 			list = append(list, control.SessionInfo{
@@ -111,5 +112,5 @@ func (g *Gateway) Sessions() []control.SessionInfo {
 			})
 		}
 	}
-	return list
+	return list, nil
 }
