@@ -15,6 +15,7 @@ import (
 	"ftpinhole/cmd/internal/gateway"
 	"ftpinhole/cmd/internal/probe"
 	"ftpinhole/cmd/internal/queue"
+	"ftpinhole/cmd/internal/socket"
 	"ftpinhole/rules/nft"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -174,7 +175,7 @@ func newLogger(c config.Config, w io.Writer) *slog.Logger {
 // runError gives an error of the daemon its exit code.
 func runError(err error) error {
 	switch {
-	case errors.Is(err, queue.ErrTaken), errors.Is(err, control.ErrInUse):
+	case errors.Is(err, queue.ErrTaken), errors.Is(err, socket.ErrInUse):
 		return exitError{exitFailed, err}
 	case errors.Is(err, queue.ErrPermission), errors.Is(err, nft.ErrPermission):
 		return exitError{exitNotPermitted, err}

@@ -39,7 +39,7 @@ type Client struct {
 // Dial finds out whether a daemon answers on the socket: ErrNoDaemon if not,
 // ErrNotPermitted if the caller may not open it.
 func Dial(path string) (*Client, error) {
-	if err := checkPath(path); err != nil {
+	if err := place(path).Check(); err != nil {
 		return nil, err
 	}
 	c := &Client{path: path, patience: watchPatience}

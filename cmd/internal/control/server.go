@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"ftpinhole/cmd/internal/socket"
 )
 
 // MaxListed is how many entries a list has at most.
@@ -48,10 +50,15 @@ func WithOperator(op Operator) Option { return func(s *Server) { s.op = op } }
 // watchers get what was published until then, and the end of the stream.
 func WithFeed(f *Feed) Option { return func(s *Server) { s.feed = f } }
 
+// place is where the control socket is.
+func place(path string) socket.Place {
+	return socket.Place{Path: path, Name: "control socket", Set: "socket, --socket"}
+}
+
 // Listen makes the socket, so that whoever connects is answered once Serve
-// runs. It fails with ErrInUse if another daemon answers on it.
+// runs. It fails with socket.ErrInUse if another daemon answers on it.
 func Listen(path string, src Source, log *slog.Logger, with ...Option) (*Server, error) {
-	l, err := bind(path)
+	l, err := place(path).Listen()
 	if err != nil {
 		return nil, err
 	}
