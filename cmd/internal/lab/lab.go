@@ -21,11 +21,12 @@ import (
 // Where is one of the three namespaces of a lab.
 type Where string
 
-// The three namespaces.
+// The three namespaces. Fresh is the gateway as Lab.Fresh has made it.
 const (
 	Client  Where = "client"
 	Gateway Where = "gateway"
 	Server  Where = "server"
+	Fresh   Where = "fresh"
 )
 
 // Servers are the kinds of server that StartServer knows and that every
@@ -124,6 +125,13 @@ func (l *Lab) run(args ...string) string {
 func (l *Lab) Firewall(kind string) {
 	l.t.Helper()
 	l.run("firewall", l.Name, kind)
+}
+
+// Fresh makes the gateway a fresh machine: it does not route, ftpinhole was
+// never on it, and what is written to its files goes with the lab.
+func (l *Lab) Fresh() {
+	l.t.Helper()
+	l.run("fresh", l.Name)
 }
 
 // StartServer starts a server that serves Dir/srv/ftp to anonymous, who may
