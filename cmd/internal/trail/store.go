@@ -55,9 +55,10 @@ func openStore(path string) (*store, error) {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
+	// Temporary files elsewhere would be out of the confined daemon's reach.
 	db, err := sql.Open("sqlite", dsn(path, url.Values{
 		"_auto_vacuum": {"incremental"}, "_busy_timeout": {"1000"}, "_journal_mode": {"wal"}, "_synchronous": {"normal"},
-		"_txlock": {"immediate"}, "_pragma": {"cache_size(-16384)", "journal_size_limit(16777216)"},
+		"_txlock": {"immediate"}, "_pragma": {"cache_size(-16384)", "journal_size_limit(16777216)", "temp_store(memory)"},
 	}))
 	if err != nil {
 		return nil, err
