@@ -71,7 +71,7 @@ var since = time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
 func (s source) Status() control.Status {
 	st := control.Status{
 		Ready: s.ready, Version: "1.2.3", PID: 42, Since: since, Backend: "nft", QueueNum: 2100, Queues: 4,
-		Ports: []uint16{21, 2121}, Hooks: []string{"forward", "input"}, Table: "present", Sessions: 3, HalfOpen: 1,
+		Ports: []uint16{21, 2121}, Hooks: []string{"forward", "input"}, Table: "present", Confined: "landlock", Sessions: 3, HalfOpen: 1,
 		Pinholes: control.PinholeCounts{Open: 2, Opened: 9, Used: 7, Refused: 5}, Packets: 100, VerdictErrors: 1, Overruns: 2, RecordsLost: 3,
 	}
 	if !s.ready {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"ftpinhole/cmd/internal/config"
+	"ftpinhole/cmd/internal/confine"
 	"ftpinhole/cmd/internal/control"
 	"ftpinhole/cmd/internal/gateway"
 	"ftpinhole/cmd/internal/probe"
@@ -40,12 +41,12 @@ anew, for logrotate.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := s.load()
 		if err != nil {
-			return err
+			return confine.No.Explain(err)
 		}
 		if err := refuseKernelHelper(c); err != nil {
 			return err
 		}
-		return runError(run(cmd.Context(), c, s.load, newLogger(c, cmd.ErrOrStderr())))
+		return confine.No.Explain(runError(run(cmd.Context(), c, s, newLogger(c, cmd.ErrOrStderr()))))
 	}
 	return cmd
 }
@@ -68,33 +69,48 @@ func refuseKernelHelper(c config.Config) error {
 	return nil
 }
 
-// operator is the gateway, as the administrator changes it.
+// operator is the gateway, as the administrator sees and changes it.
 type operator struct {
 	*gateway.Gateway
-	load func() (config.Config, error)
+	load     func() (config.Config, error) // reads the configuration again
+	confined confine.How
+}
+
+// Status says also how the process is confined.
+func (o *operator) Status() control.Status {
+	st := o.Gateway.Status()
+	st.Confined = string(o.confined)
+	return st
 }
 
 // Reload reads the configuration again.
-func (o operator) Reload(context.Context) error {
+func (o *operator) Reload(context.Context) error {
 	c, err := o.load()
 	if err != nil {
-		return fmt.Errorf("%w: %w", control.ErrBadConfig, err)
+		return fmt.Errorf("%w: %w", control.ErrBadConfig, o.confined.Explain(err))
 	}
 	return o.Gateway.Reload(c)
 }
 
-// run runs the daemon until ctx is done; load reads its configuration again.
-func run(ctx context.Context, c config.Config, load func() (config.Config, error), log *slog.Logger) error {
+// ReopenLogs opens the audit log anew, for logrotate.
+func (o *operator) ReopenLogs() error { return o.confined.Explain(o.Gateway.ReopenLogs()) }
+
+// run runs the daemon until ctx is done.
+func run(ctx context.Context, c config.Config, s *settings, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, err := gateway.Open(ctx, c, thisBuild().Version, log)
 	if err != nil {
 		return err
 	}
-	op := operator{g, load}
-	server, err := control.Listen(c.Socket, g, log, control.WithOperator(op), control.WithFeed(g.Feed()))
+	op := &operator{Gateway: g, load: s.load}
+	server, err := control.Listen(c.Socket, op, log, control.WithOperator(op), control.WithFeed(g.Feed()))
 	if err != nil {
 		return errors.Join(err, g.Close())
+	}
+	// All is open, and nothing was read from the wire yet.
+	if op.confined, err = confineDaemon(c, s.path, log); err != nil {
+		return errors.Join(err, server.Close(), g.Close())
 	}
 	// Who watches is served until the last record.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
@@ -124,7 +140,7 @@ func run(ctx context.Context, c config.Config, load func() (config.Config, error
 }
 
 // signals serves HUP and USR1.
-func signals(ctx context.Context, op operator, log *slog.Logger) {
+func signals(ctx context.Context, op *operator, log *slog.Logger) {
 	ch := make(chan os.Signal, 1)
 	signal.Notify(ch, syscall.SIGUSR1, syscall.SIGHUP)
 	defer signal.Stop(ch)

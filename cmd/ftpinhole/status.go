@@ -80,6 +80,7 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 		{"since", fmt.Sprintf("%s (%s)", s.Since.UTC().Format(time.RFC3339), now.Sub(s.Since).Round(time.Second))},
 		{"daemon", fmt.Sprintf("version %s, pid %d", cell(s.Version), s.PID)},
 		{"backend", fmt.Sprintf("%s, table %s", cell(s.Backend), cellOr(s.Table, "unknown"))},
+		{"confined", cellOr(s.Confined, "unknown")},
 		{"reads", fmt.Sprintf("port %s in %s, queue %s", ports.String(), cell(strings.Join(s.Hooks, ",")), queues)},
 		{"sessions", fmt.Sprintf("%d, and %d half open", s.Sessions, s.HalfOpen)},
 		{"pinholes", fmt.Sprintf("%d open; since the start %d opened, %d used, %d refused", s.Pinholes.Open, s.Pinholes.Opened, s.Pinholes.Used, s.Pinholes.Refused)},

@@ -20,21 +20,14 @@ const maxFile = 1 << 20
 //
 // Errors have file and line, the key, and what to do.
 func Load(path string, explicit bool) (Config, error) {
-	l := loader{config: Default()}
-	if err := l.file(path); err != nil && (explicit || !errors.Is(err, fs.ErrNotExist)) {
+	files, err := Files(path)
+	if err != nil {
 		return Config{}, err
 	}
-	dir := filepath.Join(filepath.Dir(path), "conf.d")
-	// Not Glob: it takes the directory's own name as a pattern.
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return Config{}, fmt.Errorf("config: %w; make it readable", err)
-	}
-	for _, e := range entries { // sorted by name
-		if filepath.Ext(e.Name()) != ".toml" {
-			continue
-		}
-		if err := l.file(filepath.Join(dir, e.Name())); err != nil {
+	l := loader{config: Default()}
+	for i, file := range files {
+		mayLack := i == 0 && !explicit
+		if err := l.file(file); err != nil && !(mayLack && errors.Is(err, fs.ErrNotExist)) {
 			return Config{}, err
 		}
 	}
@@ -42,6 +35,24 @@ func Load(path string, explicit bool) (Config, error) {
 		return Config{}, err
 	}
 	return l.config, nil
+}
+
+// Files are those that Load reads, in its order: path, whether it is there or
+// not, and conf.d/*.toml.
+func Files(path string) ([]string, error) {
+	dir := filepath.Join(filepath.Dir(path), "conf.d")
+	// Not Glob: it takes the directory's own name as a pattern.
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("config: %w; make it readable", err)
+	}
+	files := []string{path}
+	for _, e := range entries { // sorted by name
+		if filepath.Ext(e.Name()) == ".toml" {
+			files = append(files, filepath.Join(dir, e.Name()))
+		}
+	}
+	return files, nil
 }
 
 // loader is a configuration in the making.

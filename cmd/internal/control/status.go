@@ -27,6 +27,9 @@ type Status struct {
 	Observe  bool     `json:"observe"`
 	Table    string   `json:"table"` // the kernel table: "present", "absent" or an error's text
 
+	// Confined is "landlock", "capabilities" where the kernel lacks that, or "no".
+	Confined string `json:"confined"`
+
 	Sessions int           `json:"sessions"`
 	HalfOpen int           `json:"half_open"`
 	Pinholes PinholeCounts `json:"pinholes"`

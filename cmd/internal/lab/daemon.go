@@ -176,6 +176,17 @@ func (d *Daemon) Stop() {
 	}
 }
 
+// PID is the daemon's process id.
+func (d *Daemon) PID() int { return d.cmd.Process.Pid }
+
+// Signal sends the daemon a signal.
+func (d *Daemon) Signal(sig os.Signal) {
+	d.lab.t.Helper()
+	if err := d.cmd.Process.Signal(sig); err != nil {
+		d.lab.t.Fatal(err)
+	}
+}
+
 // Kill ends the daemon without warning.
 func (d *Daemon) Kill() {
 	_ = d.cmd.Process.Kill()

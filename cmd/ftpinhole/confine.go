@@ -1,0 +1,41 @@
+package main
+
+import (
+	"log/slog"
+	"path/filepath"
+
+	"ftpinhole/cmd/internal/config"
+	"ftpinhole/cmd/internal/confine"
+)
+
+// confineDaemon takes from the process what the daemon needs no more once all
+// is open. The files that it still opens are those of a reload, of logrotate
+// and of the trail.
+func confineDaemon(c config.Config, configPath string, log *slog.Logger) (confine.How, error) {
+	files, err := config.Files(configPath)
+	if err != nil {
+		return confine.No, err
+	}
+	how, err := confine.Process(confine.Reach{
+		Read:   append(directories(files...), "/proc"),
+		Write:  append(directories(c.AuditLog), c.StateDir),
+		Remove: []string{filepath.Dir(c.Socket)},
+	})
+	if err == nil && how != confine.Landlock {
+		log.Info("the kernel has no landlock, or it is not enabled: what the daemon's user may open, the daemon may; it gave up all capabilities but CAP_NET_ADMIN")
+	}
+	return how, err
+}
+
+// directories are those that the files are in, and for symbolic links those
+// that they lead to.
+func directories(files ...string) []string {
+	var all []string
+	for _, file := range files {
+		all = append(all, filepath.Dir(file))
+		if target, err := filepath.EvalSymlinks(file); err == nil {
+			all = append(all, filepath.Dir(target))
+		}
+	}
+	return all
+}
