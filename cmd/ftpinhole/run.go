@@ -124,7 +124,8 @@ func run(ctx context.Context, c config.Config, s *settings, log *slog.Logger) er
 	err = g.Run(ctx, func() {
 		log.Info("reading FTP control sessions", "ports", c.Ports, "hooks", c.Hooks,
 			"queue", c.QueueNum, "queues", c.QueueCount(), "observe", c.Observe)
-		notify(daemon.SdNotifyReady, log)
+		notify(daemon.SdNotifyReady+"\n"+statusText(op.Status()), log)
+		go feedWatchdog(ctx, g.Turning, op.Status, log)
 	})
 	notify(daemon.SdNotifyStopping, log)
 	stopServing()
@@ -159,13 +160,6 @@ func signals(ctx context.Context, op *operator, log *slog.Logger) {
 				log.Error("the audit log could not be opened anew; the old file stays in use", "err", err)
 			}
 		}
-	}
-}
-
-// notify tells systemd; without it, it does nothing.
-func notify(state string, log *slog.Logger) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("systemd could not be told", "state", state, "err", err)
 	}
 }
 

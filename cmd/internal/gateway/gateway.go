@@ -80,6 +80,7 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	defer endPath()
 	for i, q := range g.queues {
 		s := g.shards[i]
+		g.beat(i)
 		tasks.Go(func() {
 			if err := q.Run(path, func(p *queue.Packet) { s.hand(path, queued{p}) }); err != nil {
 				cancel(err)
@@ -146,23 +147,31 @@ func (g *Gateway) joinHeld(ports []uint16) error {
 // beat says that a shard turns.
 func (g *Gateway) beat(i int) { g.beats[i].Store(int64(time.Since(g.started))) }
 
+// Turning is nil if each shard has turned within the time, and so the reader of
+// its queue is not kept waiting; else it wraps ErrStalled. A reader that ended
+// ends Run.
+func (g *Gateway) Turning(within time.Duration) error {
+	for i := range g.beats {
+		if time.Since(g.started)-time.Duration(g.beats[i].Load()) > within {
+			return fmt.Errorf("%w: queue %d", ErrStalled, g.config.QueueNum+uint16(i))
+		}
+	}
+	return nil
+}
+
 // watchdog gives up when a shard no longer turns.
 func (g *Gateway) watchdog(ctx context.Context, cancel context.CancelCauseFunc) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	begun := time.Since(g.started)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		for i := range g.beats {
-			last := max(time.Duration(g.beats[i].Load()), begun)
-			if time.Since(g.started)-last > stalledAfter {
-				cancel(fmt.Errorf("%w: queue %d", ErrStalled, g.config.QueueNum+uint16(i)))
-				return
-			}
+		if err := g.Turning(stalledAfter); err != nil {
+			cancel(err)
+			return
 		}
 	}
 }

@@ -136,6 +136,8 @@ func TestGuardSaysATroubleOnce(t *testing.T) {
 func TestWatchdogGivesUpOnAStalledShard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &Gateway{config: config.Default(), log: slog.New(slog.NewTextHandler(io.Discard, nil)), started: time.Now(), beats: make([]atomic.Int64, 2)}
+		g.beat(0)
+		g.beat(1)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		go g.watchdog(ctx, cancel)
 		for range 20 { // both turn
@@ -149,6 +151,12 @@ func TestWatchdogGivesUpOnAStalledShard(t *testing.T) {
 		for range 8 { // one stands still
 			g.beat(0)
 			time.Sleep(time.Second)
+		}
+		if err := g.Turning(9 * time.Second); err != nil {
+			t.Errorf("of the last 9 s it says %v, want nil", err)
+		}
+		if err := g.Turning(7 * time.Second); !errors.Is(err, ErrStalled) {
+			t.Errorf("of the last 7 s it says %v, want that it has stalled", err)
 		}
 		synctest.Wait()
 		if err := context.Cause(ctx); !errors.Is(err, ErrStalled) || !strings.Contains(err.Error(), "2101") {
