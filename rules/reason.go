@@ -18,3 +18,8 @@ const (
 	// PeerNotAllowed: this client, or this server, may not open data channels.
 	PeerNotAllowed Reason = "peer_not_allowed"
 )
+
+// Reasons are all of them.
+func Reasons() []Reason {
+	return []Reason{ForeignAddress, PrivilegedPort, DeniedPort, ModeNotAllowed, PeerNotAllowed}
+}
