@@ -30,6 +30,8 @@ type Log struct {
 	closing chan struct{} // closed by Close
 	done    chan struct{} // closed when the goroutine has ended
 
+	written    atomic.Uint64
+	inHand     atomic.Int64 // records that the writer has encoded, not written
 	lost       atomic.Uint64
 	failures   atomic.Uint64
 	complained atomic.Int64 // when the last lost record was logged, Unix seconds
@@ -85,6 +87,12 @@ func (l *Log) Write(r conntrack.Record) {
 		}
 	}
 }
+
+// Written is how many records are in the file.
+func (l *Log) Written() uint64 { return l.written.Load() }
+
+// Buffered is how many records wait to be written.
+func (l *Log) Buffered() int { return len(l.records) + int(l.inHand.Load()) }
 
 // Lost is how many records are in no file and never will be.
 func (l *Log) Lost() uint64 { return l.lost.Load() }

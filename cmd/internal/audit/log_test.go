@@ -264,13 +264,17 @@ func TestFullDiskRecovers(t *testing.T) {
 		if !errors.Is(l.Err(), want) {
 			t.Errorf("Err is %v, want %v", l.Err(), want)
 		}
+		written := len(bytes.SplitAfter(d.bytes(), []byte("\n"))) - 1
+		if l.Written() != uint64(written) || l.Buffered() != 1000-written {
+			t.Errorf("%d of 1000 are in the file, and it says %d written, %d buffered", written, l.Written(), l.Buffered())
+		}
 		d.add(1 << 30)
 		eventually(t, "the error is over", func() bool { return l.Err() == nil })
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if got := ids(t, d.bytes()); len(got) != 1000 || got[999] != "999" || l.Lost() != 0 {
-			t.Errorf("%d records, %d lost", len(got), l.Lost())
+		if got := ids(t, d.bytes()); len(got) != 1000 || got[999] != "999" || l.Lost() != 0 || l.Written() != 1000 || l.Buffered() != 0 {
+			t.Errorf("%d records; it says %d written, %d buffered, %d lost", len(got), l.Written(), l.Buffered(), l.Lost())
 		}
 	}
 }

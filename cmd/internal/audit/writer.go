@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 	"time"
+
+	"ftpinhole/conntrack"
 )
 
 // batch is how many bytes are written at once, at the least, while more
@@ -35,7 +37,7 @@ func (w *writer) run() {
 		}
 		select {
 		case r := <-records:
-			w.buf = Append(w.buf, r)
+			w.take(r)
 			w.fill()
 		case s := <-w.log.reopen:
 			w.replace(s)
@@ -51,12 +53,18 @@ func (w *writer) run() {
 	}
 }
 
+// take encodes a record.
+func (w *writer) take(r *conntrack.Record) {
+	w.buf = Append(w.buf, r)
+	w.log.inHand.Add(1)
+}
+
 // fill takes the records that are waiting, up to a batch.
 func (w *writer) fill() {
 	for len(w.buf) < batch {
 		select {
 		case r := <-w.log.records:
-			w.buf = Append(w.buf, r)
+			w.take(r)
 		default:
 			return
 		}
@@ -97,6 +105,9 @@ func (w *writer) flush() bool {
 	}
 	whole := bytes.LastIndexByte(w.buf[:w.sent], '\n') + 1
 	w.sent -= whole
+	lines := bytes.Count(w.buf[:whole], []byte{'\n'})
+	w.log.written.Add(uint64(lines))
+	w.log.inHand.Add(int64(-lines))
 	w.buf = append(w.buf[:0], w.buf[whole:]...)
 	if err != nil {
 		w.log.failures.Add(1)
@@ -120,7 +131,7 @@ func (w *writer) finish() {
 			return
 		}
 		if !w.flush() {
-			w.log.lost.Add(uint64(bytes.Count(w.buf, []byte{'\n'}) + len(w.log.records)))
+			w.log.lost.Add(uint64(w.log.Buffered()))
 			return
 		}
 	}

@@ -47,6 +47,8 @@ type Trail struct {
 	unclosed    []conntrack.Record
 	unclosedErr error
 
+	written    atomic.Uint64
+	inHand     atomic.Int64 // records of the writer's batch
 	lost       atomic.Uint64
 	complained atomic.Int64 // when lost records were logged last, Unix seconds
 	failure    atomic.Pointer[error]
@@ -141,6 +143,14 @@ func (t *Trail) lose() {
 	if last := t.complained.Load(); last != now && t.complained.CompareAndSwap(last, now) {
 		t.log.Error("records of the audit trail are lost: its disk is too slow or full; see to it", "path", t.path, "lost", total)
 	}
+}
+
+// Written is how many records were put into the trail since it was opened.
+func (t *Trail) Written() uint64 { return t.written.Load() }
+
+// Buffered is how many records wait to be written.
+func (t *Trail) Buffered() int {
+	return len(t.others) + len(t.refusals) + int(t.inHand.Load())
 }
 
 // Lost is how many records are not in the trail and never will be.

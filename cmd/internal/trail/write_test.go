@@ -309,13 +309,16 @@ func TestDiskFull(t *testing.T) {
 	if err := tr.Ready(); err == nil || !strings.Contains(err.Error(), "full") {
 		t.Errorf("ready: %v", err)
 	}
+	if tr.Written()+uint64(tr.Buffered()) != n || tr.Buffered() == 0 {
+		t.Errorf("%d written and %d buffered, want %d in all", tr.Written(), tr.Buffered(), n)
+	}
 	if _, err := s.db.Exec("PRAGMA max_page_count = 100000"); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "it is ready again", func() bool { return tr.Ready() == nil })
 	shut(t, tr)
-	if got := find(t, path, Filter{Limit: n + 1}); len(got) != n {
-		t.Errorf("%d records, want %d", len(got), n)
+	if got := find(t, path, Filter{Limit: n + 1}); len(got) != n || tr.Written() != n || tr.Buffered() != 0 {
+		t.Errorf("%d records, %d written, %d buffered, want %d", len(got), tr.Written(), tr.Buffered(), n)
 	}
 }
 

@@ -82,6 +82,7 @@ func (w *writer) take(r *conntrack.Record) {
 		w.trail.since.Store(time.Now().UnixNano())
 	}
 	w.batch = append(w.batch, numbered{w.next, r})
+	w.trail.inHand.Add(1)
 	w.bytes += rowBytes(r)
 	w.next++
 }
@@ -161,6 +162,8 @@ func (w *writer) write() error {
 	if err != nil {
 		return err
 	}
+	w.trail.written.Add(uint64(len(w.batch)))
+	w.trail.inHand.Store(0)
 	clear(w.batch)
 	w.batch, w.bytes = w.batch[:0], 0
 	w.trail.since.Store(0)
@@ -287,7 +290,7 @@ func (w *writer) finish() {
 			return
 		}
 		if !w.flush() {
-			w.trail.lost.Add(uint64(len(w.batch) + len(w.trail.others) + len(w.trail.refusals)))
+			w.trail.lost.Add(uint64(w.trail.Buffered()))
 			return
 		}
 	}
