@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ftpinhole/cmd/internal/audit"
+	"ftpinhole/cmd/internal/socket"
 )
 
 const (
@@ -50,7 +51,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case <-s.stopping:
-			out.stall = stopTime
+			out.stall = socket.StopTime
 			err = out.send(sub)
 			if err == nil {
 				return

@@ -21,7 +21,6 @@ const (
 	usualListed = 1000     // entries of a list, if the request has no limit
 	maxHeader   = 8 << 10  // bytes of a request's header
 	maxBody     = 64 << 10 // bytes of a request's body
-	stopTime    = time.Second
 )
 
 // Server answers on the control socket.
@@ -112,22 +111,11 @@ func (s *Server) routes() {
 // Serve answers until ctx is done, then removes the socket. It gives running
 // requests a second to end. It may be called once.
 func (s *Server) Serve(ctx context.Context) error {
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		close(s.stopping)
-		within, cancel := context.WithTimeout(context.Background(), stopTime)
-		defer cancel()
-		if s.http.Shutdown(within) != nil {
-			s.http.Close()
-		}
-	})
-	err := s.http.Serve(s.ln)
-	if !stop() {
-		<-stopped
-		return nil
+	s.http.RegisterOnShutdown(func() { close(s.stopping) })
+	if err := socket.Serve(ctx, s.http, s.ln); err != nil {
+		return fmt.Errorf("control socket: %w", err)
 	}
-	return fmt.Errorf("control socket: %w", err)
+	return nil
 }
 
 // Close removes the socket of a server whose Serve is not to be called.

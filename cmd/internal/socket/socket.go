@@ -1,5 +1,5 @@
 // Package socket makes the daemon's unix sockets, which their group may open
-// and others not.
+// and others not, and serves HTTP.
 package socket
 
 import (
