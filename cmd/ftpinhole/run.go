@@ -14,6 +14,7 @@ import (
 	"ftpinhole/cmd/internal/confine"
 	"ftpinhole/cmd/internal/control"
 	"ftpinhole/cmd/internal/gateway"
+	"ftpinhole/cmd/internal/metrics"
 	"ftpinhole/cmd/internal/probe"
 	"ftpinhole/cmd/internal/queue"
 	"ftpinhole/cmd/internal/socket"
@@ -115,6 +116,10 @@ func run(ctx context.Context, c config.Config, s *settings, log *slog.Logger) er
 	// Who watches is served until the last record.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
+	scraped, err := serveMetrics(serving, c.Metrics, g, log)
+	if err != nil {
+		return errors.Join(err, server.Close(), g.Close())
+	}
 	served := make(chan error, 1)
 	go func() {
 		served <- server.Serve(serving)
@@ -130,6 +135,7 @@ func run(ctx context.Context, c config.Config, s *settings, log *slog.Logger) er
 	notify(daemon.SdNotifyStopping, log)
 	stopServing()
 	err = errors.Join(err, <-served)
+	<-scraped
 	if errors.Is(err, gateway.ErrStalled) {
 		return err // what hangs cannot be closed either
 	}
@@ -138,6 +144,28 @@ func run(ctx context.Context, c config.Config, s *settings, log *slog.Logger) er
 		log.Info("stopped; nothing is left in the kernel")
 	}
 	return err
+}
+
+// serveMetrics serves them at an address, if there is one, until ctx is done;
+// then the channel is closed. The daemon goes on when that fails.
+func serveMetrics(ctx context.Context, at string, src metrics.Source, log *slog.Logger) (<-chan struct{}, error) {
+	done := make(chan struct{})
+	if at == "" {
+		close(done)
+		return done, nil
+	}
+	b := thisBuild()
+	server, err := metrics.Listen(at, src, metrics.Build{Version: b.Version, Commit: b.Commit, Go: b.Go}, log)
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(done)
+		if err := server.Serve(ctx); err != nil {
+			log.Error("metrics are not served any more; restart the daemon to have them again", "err", err)
+		}
+	}()
+	return done, nil
 }
 
 // signals serves HUP and USR1.

@@ -56,6 +56,8 @@ func (s *settings) all() {
 	s.keys["state-dir"] = func(c, given *config.Config) { c.StateDir = given.StateDir }
 	f.StringVar(&g.AuditLog, "audit-log", g.AuditLog, "audit `file`")
 	s.keys["audit-log"] = func(c, given *config.Config) { c.AuditLog = given.AuditLog }
+	f.StringVar(&g.Metrics, "metrics", g.Metrics, "`address` for Prometheus: host:port or unix:/path; none by default")
+	s.keys["metrics"] = func(c, given *config.Config) { c.Metrics = given.Metrics }
 	f.DurationVar(&g.PinholeTimeout.Duration, "pinhole-timeout", g.PinholeTimeout.Duration, "how long a pinhole waits for its connection, 1s to 300s")
 	s.keys["pinhole-timeout"] = func(c, given *config.Config) { c.PinholeTimeout = given.PinholeTimeout }
 	f.StringVar(&g.LogFormat, "log-format", g.LogFormat, "the daemon's own log: text, json")

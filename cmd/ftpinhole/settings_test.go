@@ -40,6 +40,7 @@ mark = 0x1
 socket = "/f/s"
 state_dir = "/f/d"
 audit_log = "/f/a"
+metrics = "127.0.0.1:9521"
 pinhole_timeout = "1s"
 log_format = "json"
 log_level = "warn"
@@ -49,14 +50,14 @@ local_active = true
 
 func TestFlagsBeatTheFile(t *testing.T) {
 	got, err := loaded(t, allKeys, "--ports", "21, 990", "--hooks", "forward,output", "--queue-num", "7", "--queues", "3", "--backend", "auto",
-		"--mark", "0x01000000", "--socket", "/g/s", "--state-dir", "/g/d", "--audit-log", "/g/a", "--pinhole-timeout", "2m",
+		"--mark", "0x01000000", "--socket", "/g/s", "--state-dir", "/g/d", "--audit-log", "/g/a", "--metrics", "unix:/g/m", "--pinhole-timeout", "2m",
 		"--log-format", "text", "--log-level", "debug", "--observe=false")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := config.Default()
 	want.Ports, want.Hooks, want.QueueNum, want.Queues, want.Backend = []uint16{21, 990}, []string{"forward", "output"}, 7, 3, "auto"
-	want.Mark, want.Socket, want.StateDir, want.AuditLog = 0x01000000, "/g/s", "/g/d", "/g/a"
+	want.Mark, want.Socket, want.StateDir, want.AuditLog, want.Metrics = 0x01000000, "/g/s", "/g/d", "/g/a", "unix:/g/m"
 	want.PinholeTimeout.Duration, want.LogFormat, want.LogLevel, want.Observe, want.LocalActive = 2*time.Minute, "text", "debug", false, true
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -70,7 +71,7 @@ func TestFlagsNotGivenLeaveTheFile(t *testing.T) {
 	}
 	want := config.Default()
 	want.Ports, want.Hooks, want.QueueNum, want.Queues, want.Backend = []uint16{2121}, []string{"input"}, 1, 1, "nft"
-	want.Mark, want.Socket, want.StateDir, want.AuditLog = 1, "/f/s", "/f/d", "/f/a"
+	want.Mark, want.Socket, want.StateDir, want.AuditLog, want.Metrics = 1, "/f/s", "/f/d", "/f/a", "127.0.0.1:9521"
 	want.PinholeTimeout.Duration, want.LogFormat, want.LogLevel, want.Observe, want.LocalActive = time.Second, "json", "warn", true, true
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

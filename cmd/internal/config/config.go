@@ -22,6 +22,7 @@ type Config struct {
 	Socket         string   `toml:"socket"`
 	StateDir       string   `toml:"state_dir"`
 	AuditLog       string   `toml:"audit_log"`
+	Metrics        string   `toml:"metrics"` // "", "host:port" or "unix:/path"
 	PinholeTimeout Duration `toml:"pinhole_timeout"`
 	LogFormat      string   `toml:"log_format"` // "text" or "json"
 	LogLevel       string   `toml:"log_level"`  // "debug", "info", "warn" or "error"

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"net"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -61,6 +63,7 @@ func (c *Config) problems() []keyError {
 			bad(p.key, "%q is not an absolute path; write it from the root on", p.path)
 		}
 	}
+	c.checkMetrics(bad)
 	switch t := c.PinholeTimeout.Duration; {
 	case t == 0:
 		bad("pinhole_timeout", `this is no time; write "1s" to "300s", in quotes and with the unit`)
@@ -104,6 +107,25 @@ func (c *Config) checkHooks(bad func(key, format string, args ...any)) {
 		if slices.Contains(c.Hooks[:i], h) {
 			bad("hooks", "%q is there twice; remove one", h)
 		}
+	}
+}
+
+// checkMetrics wants a host: all addresses of a gateway would be too many by
+// mistake.
+func (c *Config) checkMetrics(bad func(key, format string, args ...any)) {
+	const mend = `write an address and port like "127.0.0.1:9521", "unix:/run/ftpinhole/metrics.sock", or "" for none`
+	if path, ok := strings.CutPrefix(c.Metrics, "unix:"); ok {
+		if !filepath.IsAbs(path) || strings.ContainsRune(path, 0) {
+			bad("metrics", "%q is not an absolute path; %s", path, mend)
+		}
+		return
+	}
+	if c.Metrics == "" {
+		return
+	}
+	host, port, err := net.SplitHostPort(c.Metrics)
+	if n, bound := strconv.ParseUint(port, 10, 16); err != nil || host == "" || bound != nil || n == 0 {
+		bad("metrics", "%q is no address and port; %s", c.Metrics, mend)
 	}
 }
 

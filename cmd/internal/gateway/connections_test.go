@@ -255,7 +255,7 @@ func TestSessionEndsWhenConntrackSaysSo(t *testing.T) {
 		f := flows.Flow{Client: a.client, Server: a.server, ReplySrc: a.server, ReplyDst: a.client, Mark: controlMark, State: flows.Established}
 		live := r.kernel.put(f)
 		r.tell(flows.Destroy, f) // an older one's: this one lives
-		if got := r.shard.counters.closed.Load(); got != 0 {
+		if got := r.shard.counters.closes.all(); len(got) != 0 {
 			t.Fatal("a session ended that conntrack still holds")
 		}
 		r.kernel.mu.Lock()

@@ -5,18 +5,24 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"ftpinhole/cmd/internal/metrics"
 	"ftpinhole/conntrack"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // counters count what happened since the start.
 type counters struct {
-	packets, panics, unseen                atomic.Uint64
-	opened, used, refused, closed, blocked atomic.Uint64
-	overruns                               atomic.Uint64
+	packets, panics       atomic.Uint64
+	opened, used, refused atomic.Uint64
+	overruns              atomic.Uint64
 
-	mu      sync.Mutex
-	reasons map[string]uint64 // refusals
+	closes, refusals byReason
+	// acknowledged is how long the kernel took with pinholes.
+	acknowledged prometheus.Histogram
 }
+
+func newCounters() *counters { return &counters{acknowledged: metrics.NewAcknowledgements()} }
 
 func (c *counters) count(r *conntrack.Record) {
 	switch r.Action {
@@ -25,25 +31,32 @@ func (c *counters) count(r *conntrack.Record) {
 	case conntrack.Use:
 		c.used.Add(1)
 	case conntrack.Close:
-		c.closed.Add(1)
-		if r.Reason == conntrack.Blocked {
-			c.blocked.Add(1)
-		}
+		c.closes.add(r.Reason, 1)
 	case conntrack.Deny:
 		n := uint64(max(r.Count, 1))
 		c.refused.Add(n)
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.reasons == nil {
-			c.reasons = make(map[string]uint64)
-		}
-		c.reasons[string(r.Reason)] += n
+		c.refusals.add(r.Reason, n)
 	}
 }
 
-// refusals counts them by reason.
-func (c *counters) refusals() map[string]uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return maps.Clone(c.reasons)
+// byReason are counts of each reason.
+type byReason struct {
+	mu     sync.Mutex
+	counts map[string]uint64
+}
+
+func (b *byReason) add(why conntrack.Reason, n uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.counts == nil {
+		b.counts = make(map[string]uint64)
+	}
+	b.counts[string(why)] += n
+}
+
+// all are the reasons that there were.
+func (b *byReason) all() map[string]uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.counts)
 }

@@ -49,9 +49,11 @@ type Gateway struct {
 	audit    *audit.Log
 	trail    *trail.Trail
 	queues   []*queue.Queue
+	verdicts []verdicts // of each queue
 	shards   []*shard
 	table    *nft.Table
 	kernel   *flows.Conn
+	events   *flows.Listener
 	holes    *holes
 	guard    *guard
 	arrivals *arrivals
@@ -63,10 +65,26 @@ type Gateway struct {
 	beats    []atomic.Int64 // when each shard ticked last: a time.Duration since started, which no clock jump changes
 }
 
-// queued makes a queue's packet one of a shard.
-type queued struct{ *queue.Packet }
+// queued makes a queue's packet one of a shard, and counts its verdict.
+type queued struct {
+	*queue.Packet
+	verdicts *verdicts
+}
 
 func (q queued) Data() ([]byte, uint8) { return q.Payload, q.Hook }
+func (q queued) Accept() bool          { return counted(q.Packet.Accept(), &q.verdicts.accepted) }
+func (q queued) Unread() bool          { return counted(q.Packet.Accept(), &q.verdicts.unread) }
+
+// verdicts counts a queue's packets.
+type verdicts struct{ accepted, unread atomic.Uint64 }
+
+// counted counts a verdict that was given.
+func counted(given bool, as *atomic.Uint64) bool {
+	if given {
+		as.Add(1)
+	}
+	return given
+}
 
 // Run makes the table and serves until the context ends; ready is called when
 // control sessions are being read. At the end nothing of ours is left in the
@@ -82,7 +100,7 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 		s := g.shards[i]
 		g.beat(i)
 		tasks.Go(func() {
-			if err := q.Run(path, func(p *queue.Packet) { s.hand(path, queued{p}) }); err != nil {
+			if err := q.Run(path, func(p *queue.Packet) { s.hand(path, queued{p, &g.verdicts[i]}) }); err != nil {
 				cancel(err)
 			}
 		})

@@ -27,6 +27,7 @@ type guard struct {
 	log     *slog.Logger
 	changed chan string // who did it
 	broken  atomic.Pointer[string]
+	rebuilt atomic.Uint64 // times that it was made again
 	// Both are told of once, not at each look.
 	unread, lost trouble
 }
@@ -118,6 +119,7 @@ func (g *guard) look(who string) {
 	}
 	g.lost.ends()
 	g.broken.Store(nil)
+	g.rebuilt.Add(1)
 	g.log.Warn("table inet ftpinhole was taken away or changed; it was made again with the open pinholes", "by", who)
 }
 

@@ -84,6 +84,9 @@ func TestLostTableIsMadeAgainWithinASecond(t *testing.T) {
 		if g.broken.Load() != nil || table.gone.Load() {
 			t.Error("it did not try on")
 		}
+		if got := g.rebuilt.Load(); got != 3 || int32(got) != table.installed.Load() {
+			t.Errorf("it counts %d tables made again, of %d", got, table.installed.Load())
+		}
 		cancel()
 		synctest.Wait()
 	})

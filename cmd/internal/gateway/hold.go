@@ -11,6 +11,7 @@ import (
 // came after it.
 type hold struct {
 	packet   packet
+	since    time.Time // when its turn came
 	behind   []packet
 	pending  map[*job]struct{}
 	deadline time.Time
@@ -28,8 +29,7 @@ type job struct {
 // queueBehind lets a packet wait for its session's turn.
 func (s *shard) queueBehind(h *hold, p packet) {
 	if len(h.behind) >= heldPackets {
-		s.counters.unseen.Add(1)
-		p.Accept()
+		p.Unread()
 		return
 	}
 	h.behind = append(h.behind, p)
@@ -46,6 +46,9 @@ func (s *shard) change(c change, conn connection, h *hold) {
 	}
 	c.late = &j.late
 	c.done = func(arrived bool, err error) {
+		if c.add && h != nil {
+			s.counters.acknowledged.Observe(s.clock().Sub(h.since).Seconds())
+		}
 		s.calls.put(func() { s.answered(j, arrived, err) })
 	}
 	s.holes.put(c)

@@ -27,7 +27,7 @@ import (
 func Open(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (*Gateway, error) {
 	g := &Gateway{
 		config: cfg, version: version, log: log, started: time.Now(),
-		counters: &counters{}, joinable: &joinable{},
+		counters: newCounters(), joinable: &joinable{},
 	}
 	g.current.Store(&g.config)
 	if err := g.open(ctx); err != nil {
@@ -59,11 +59,10 @@ func (g *Gateway) open(ctx context.Context) error {
 	if g.kernel, err = flows.Dial(0); err != nil {
 		return fmt.Errorf("conntrack: %w", err)
 	}
-	events, err := flows.Listen(ctx, flows.Config{Mask: g.config.Mark | controlMark})
-	if err != nil {
+	if g.events, err = flows.Listen(ctx, flows.Config{Mask: g.config.Mark | controlMark}); err != nil {
 		return fmt.Errorf("conntrack events: %w", err)
 	}
-	g.assemble(policy, events.Events())
+	g.assemble(policy)
 	return nil
 }
 
@@ -97,7 +96,7 @@ func (g *Gateway) bind() error {
 	return nil
 }
 
-func (g *Gateway) assemble(policy *rules.Policy, events <-chan flows.Event) {
+func (g *Gateway) assemble(policy *rules.Policy) {
 	var backend Backend = g.table
 	if g.config.Observe {
 		backend = none{}
@@ -108,6 +107,7 @@ func (g *Gateway) assemble(policy *rules.Policy, events <-chan flows.Event) {
 	g.quota = conntrack.NewQuota(limits)
 	kills := newMailbox[kill]()
 	g.beats = make([]atomic.Int64, len(g.queues))
+	g.verdicts = make([]verdicts, len(g.queues))
 	var recordable func() bool
 	if g.config.Audit.Required {
 		recordable = func() bool { return g.unrecorded() == nil }
@@ -131,7 +131,7 @@ func (g *Gateway) assemble(policy *rules.Policy, events <-chan flows.Event) {
 	}
 	g.arrivals = &arrivals{backend: backend, shards: g.shards, log: g.log}
 	g.conns = &connections{
-		kernel: g.kernel, events: events, kills: kills, shards: g.shards,
+		kernel: g.kernel, events: g.events.Events(), kills: kills, shards: g.shards,
 		dataMark: g.config.Mark, control: controlMark,
 		clock: time.Now, log: g.log, counters: g.counters, joinable: g.joinable,
 	}

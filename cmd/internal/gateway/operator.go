@@ -112,6 +112,7 @@ func fixed(now, next *config.Config) string {
 		{"socket", now.Socket == next.Socket},
 		{"state_dir", now.StateDir == next.StateDir},
 		{"audit_log", now.AuditLog == next.AuditLog},
+		{"metrics", now.Metrics == next.Metrics},
 		{"log_format", now.LogFormat == next.LogFormat},
 		{"log_level", now.LogLevel == next.LogLevel},
 		{"observe", now.Observe == next.Observe},

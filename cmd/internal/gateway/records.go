@@ -24,6 +24,7 @@ func (g *Gateway) recordLost() {
 		g.log.Warn("pinholes that a former daemon left open in the audit trail are not known", "err", err)
 	}
 	for _, r := range lost {
+		g.counters.count(&r)
 		g.record(r)
 	}
 }

@@ -55,7 +55,7 @@ func newRig(t *testing.T, policy conntrack.Policy, held ...flows.Flow) *rig {
 	r.shard = &shard{
 		tracker: conntrack.New(conntrack.Config{Ports: []uint16{21}, Timeout: 30 * time.Second, Limits: limits, Join: joins.take}, policy, conntrack.NewQuota(limits)),
 		decoder: decode.New(), packets: make(chan packet, packetsWaiting), calls: newMailbox[func()](),
-		holes: h.changes, kills: kills, clock: time.Now, log: log, counters: &counters{}, held: map[connection]*hold{},
+		holes: h.changes, kills: kills, clock: time.Now, log: log, counters: newCounters(), held: map[connection]*hold{},
 		record: func(rec conntrack.Record) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -236,6 +236,7 @@ type fakePacket struct {
 	broken  bool // Data panics
 	mu      sync.Mutex
 	count   int
+	unread  bool // it was let go as such
 	order   *[]*fakePacket
 }
 
@@ -254,6 +255,11 @@ func (p *fakePacket) Accept() bool {
 		*p.order = append(*p.order, p)
 	}
 	return p.count == 1
+}
+
+func (p *fakePacket) Unread() bool {
+	p.unread = true
+	return p.Accept()
 }
 
 // verdicts is how many the packet got so far.

@@ -28,6 +28,8 @@ var errPatience = errors.New("the kernel did not answer in time")
 // packet is a queued packet: it waits in the kernel until it is accepted.
 type packet interface {
 	Accept() bool
+	// Unread accepts it without its having been read.
+	Unread() bool
 	Data() (payload []byte, hook uint8)
 }
 
@@ -92,7 +94,7 @@ func (s *shard) hand(ctx context.Context, p packet) {
 	select {
 	case s.packets <- p:
 	case <-ctx.Done():
-		p.Accept()
+		p.Unread()
 	}
 }
 
@@ -130,8 +132,8 @@ func (s *shard) take(p packet) {
 		s.queueBehind(h, p)
 		return
 	}
-	h := &hold{packet: p}
-	s.carryOut(s.tracker.Packet(s.clock(), &s.pkt), conn, h)
+	h := &hold{packet: p, since: s.clock()}
+	s.carryOut(s.tracker.Packet(h.since, &s.pkt), conn, h)
 	if len(h.pending) == 0 {
 		p.Accept()
 		return
@@ -196,16 +198,16 @@ func (s *shard) stop(now time.Time) {
 // releaseAll accepts everything that waits.
 func (s *shard) releaseAll() {
 	for _, h := range s.held {
-		h.packet.Accept()
+		h.packet.Unread()
 		for _, p := range h.behind {
-			p.Accept()
+			p.Unread()
 		}
 	}
 	clear(s.held)
 	for {
 		select {
 		case p := <-s.packets:
-			p.Accept()
+			p.Unread()
 		default:
 			return
 		}

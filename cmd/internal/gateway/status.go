@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"os"
+	"sync"
 	"time"
 
 	"ftpinhole/cmd/internal/control"
@@ -26,8 +27,29 @@ func (s *shard) ask(f func(now time.Time)) bool {
 	}
 }
 
+// counts is how much the shards hold, and whether all answered in time.
+func (g *Gateway) counts() (sum conntrack.Counts, all bool) {
+	answers := make(chan conntrack.Counts, len(g.shards))
+	var asked sync.WaitGroup
+	for _, s := range g.shards { // at once: those that are stuck take their second together
+		asked.Go(func() { s.ask(func(time.Time) { answers <- s.tracker.Counts() }) })
+	}
+	asked.Wait()
+	n := len(answers) // one that comes late is not waited for
+	for range n {
+		c := <-answers
+		sum.Sessions += c.Sessions
+		sum.HalfOpen += c.HalfOpen
+		sum.Pinholes += c.Pinholes
+		sum.Data += c.Data
+	}
+	return sum, n == len(g.shards)
+}
+
 // Status says how the daemon is.
-func (g *Gateway) Status() control.Status {
+func (g *Gateway) Status() control.Status { return g.status(g.counts()) }
+
+func (g *Gateway) status(held conntrack.Counts, answered bool) control.Status {
 	config := g.current.Load()
 	st := control.Status{
 		Ready: g.ready.Load(), Version: g.version, PID: os.Getpid(), Since: g.started,
@@ -40,22 +62,15 @@ func (g *Gateway) Status() control.Status {
 	st.Pinholes.Opened = g.counters.opened.Load()
 	st.Pinholes.Used = g.counters.used.Load()
 	st.Pinholes.Refused = g.counters.refused.Load()
-	st.RefusedByReason = g.counters.refusals()
+	st.RefusedByReason = g.counters.refusals.all()
 	for _, q := range g.queues {
 		stats := q.Stats()
 		st.VerdictErrors += stats.Late + stats.Errors
 		st.Overruns += stats.Overruns
 	}
-	for _, s := range g.shards {
-		answer := make(chan conntrack.Counts, 1)
-		if s.ask(func(time.Time) { answer <- s.tracker.Counts() }) {
-			c := <-answer
-			st.Sessions += c.Sessions
-			st.HalfOpen += c.HalfOpen
-			st.Pinholes.Open += c.Pinholes
-		} else {
-			st.Ready, st.Reason = false, errBusy.Error()
-		}
+	st.Sessions, st.HalfOpen, st.Pinholes.Open = held.Sessions, held.HalfOpen, held.Pinholes
+	if !answered {
+		st.Ready, st.Reason = false, errBusy.Error()
 	}
 	switch broken := g.guard.broken.Load(); {
 	case broken != nil:
