@@ -16,10 +16,14 @@ func confineDaemon(c config.Config, configPath string, log *slog.Logger) (confin
 	if err != nil {
 		return confine.No, err
 	}
+	sockets := []string{c.Socket}
+	if path, ok := c.MetricsSocket(); ok {
+		sockets = append(sockets, path)
+	}
 	how, err := confine.Process(confine.Reach{
 		Read:   append(directories(files...), "/proc"),
 		Write:  append(directories(c.AuditLog), c.StateDir),
-		Remove: []string{filepath.Dir(c.Socket)},
+		Remove: directories(sockets...),
 	})
 	if err == nil && how != confine.Landlock {
 		log.Info("the kernel has no landlock, or it is not enabled: what the daemon's user may open, the daemon may; it gave up all capabilities but CAP_NET_ADMIN")

@@ -14,7 +14,6 @@ import (
 	"ftpinhole/cmd/internal/confine"
 	"ftpinhole/cmd/internal/control"
 	"ftpinhole/cmd/internal/gateway"
-	"ftpinhole/cmd/internal/metrics"
 	"ftpinhole/cmd/internal/probe"
 	"ftpinhole/cmd/internal/queue"
 	"ftpinhole/cmd/internal/socket"
@@ -109,21 +108,25 @@ func run(ctx context.Context, c config.Config, s *settings, log *slog.Logger) er
 	if err != nil {
 		return errors.Join(err, g.Close())
 	}
+	scrapes, err := listenMetrics(c.Metrics, g, log)
+	if err != nil {
+		return errors.Join(err, server.Close(), g.Close())
+	}
 	// All is open, and nothing was read from the wire yet.
 	if op.confined, err = confineDaemon(c, s.path, log); err != nil {
-		return errors.Join(err, server.Close(), g.Close())
+		return errors.Join(err, scrapes.close(), server.Close(), g.Close())
 	}
 	// Who watches is served until the last record.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
-	scraped, err := serveMetrics(serving, c.Metrics, g, log)
-	if err != nil {
-		return errors.Join(err, server.Close(), g.Close())
-	}
-	served := make(chan error, 1)
+	served, scraped := make(chan error, 1), make(chan struct{})
 	go func() {
 		served <- server.Serve(serving)
 		cancel()
+	}()
+	go func() {
+		scrapes.serve(serving)
+		close(scraped)
 	}()
 	go signals(ctx, op, log)
 	err = g.Run(ctx, func() {
@@ -144,28 +147,6 @@ func run(ctx context.Context, c config.Config, s *settings, log *slog.Logger) er
 		log.Info("stopped; nothing is left in the kernel")
 	}
 	return err
-}
-
-// serveMetrics serves them at an address, if there is one, until ctx is done;
-// then the channel is closed. The daemon goes on when that fails.
-func serveMetrics(ctx context.Context, at string, src metrics.Source, log *slog.Logger) (<-chan struct{}, error) {
-	done := make(chan struct{})
-	if at == "" {
-		close(done)
-		return done, nil
-	}
-	b := thisBuild()
-	server, err := metrics.Listen(at, src, metrics.Build{Version: b.Version, Commit: b.Commit, Go: b.Go}, log)
-	if err != nil {
-		return nil, err
-	}
-	go func() {
-		defer close(done)
-		if err := server.Serve(ctx); err != nil {
-			log.Error("metrics are not served any more; restart the daemon to have them again", "err", err)
-		}
-	}()
-	return done, nil
 }
 
 // signals serves HUP and USR1.

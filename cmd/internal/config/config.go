@@ -2,6 +2,7 @@ package config
 
 import (
 	"runtime"
+	"strings"
 	"time"
 
 	"ftpinhole/rules"
@@ -104,6 +105,9 @@ func (c *Config) QueueCount() int {
 	}
 	return c.Queues
 }
+
+// MetricsSocket is the path of the unix socket for metrics, if it is one.
+func (c *Config) MetricsSocket() (path string, ok bool) { return strings.CutPrefix(c.Metrics, "unix:") }
 
 // NewPolicy puts the policy in force, with what it needs of the other keys.
 func (c *Config) NewPolicy() (*rules.Policy, error) {

@@ -114,7 +114,7 @@ func (c *Config) checkHooks(bad func(key, format string, args ...any)) {
 // mistake.
 func (c *Config) checkMetrics(bad func(key, format string, args ...any)) {
 	const mend = `write an address and port like "127.0.0.1:9521", "unix:/run/ftpinhole/metrics.sock", or "" for none`
-	if path, ok := strings.CutPrefix(c.Metrics, "unix:"); ok {
+	if path, ok := c.MetricsSocket(); ok {
 		if !filepath.IsAbs(path) || strings.ContainsRune(path, 0) {
 			bad("metrics", "%q is not an absolute path; %s", path, mend)
 		}

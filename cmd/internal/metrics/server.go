@@ -24,9 +24,6 @@ const (
 	gatherTime = 5 * time.Second
 )
 
-// UnixPrefix begins an address that is the path of a unix socket.
-const UnixPrefix = "unix:"
-
 // Server answers scrapes.
 type Server struct {
 	listener net.Listener
@@ -55,7 +52,7 @@ func Listen(at string, src Source, build Build, log *slog.Logger) (*Server, erro
 }
 
 func listen(at string) (net.Listener, error) {
-	if path, ok := strings.CutPrefix(at, UnixPrefix); ok {
+	if path, ok := strings.CutPrefix(at, "unix:"); ok {
 		return socket.Place{Path: path, Name: "metrics socket", Set: "metrics, --metrics"}.Listen()
 	}
 	l, err := net.Listen("tcp", at)
@@ -83,6 +80,9 @@ func handler(src Source, build Build, log *slog.Logger) http.Handler {
 	})
 	return mux
 }
+
+// Close lets go of the address of a server whose Serve is not to be called.
+func (s *Server) Close() error { return s.listener.Close() }
 
 // Serve answers until ctx is done, and gives running requests a second to end.
 // It may be called once.
