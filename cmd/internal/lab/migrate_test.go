@@ -1,0 +1,78 @@
+package lab_test
+
+import (
+	"strings"
+	"testing"
+
+	"ftpinhole/cmd/internal/lab"
+)
+
+// Moving from the kernel's helper and back, as the page has it.
+func TestMigrate(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"nftables", "iptables"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			l := lab.New(t)
+			l.Fresh()
+			l.StartServer("vsftpd", lab.Server)
+			shell(t, l, lab.Fresh, block{text: "sysctl -w net.ipv4.ip_forward=1"})
+			shell(t, l, lab.Fresh, blocks(t, "quick-start.md")[0]) // builds and installs
+			migrate(t, l, kind)
+		})
+	}
+}
+
+func migrate(t *testing.T, l *lab.Lab, kind string) {
+	t.Helper()
+	var steps []block
+	var before block
+	for _, b := range blocks(t, "migrate.md") {
+		switch {
+		case b.choice != "" && b.choice != kind:
+		case strings.HasSuffix(b.kind, " before"):
+			before = b
+		default:
+			steps = append(steps, b)
+		}
+	}
+	load := func(b block) {
+		t.Helper()
+		if kind == "nftables" {
+			b.text = "nft -f - <<RULES\nflush ruleset\n" + b.text + "RULES\n"
+		}
+		shell(t, l, lab.Fresh, b)
+	}
+
+	load(before)
+	everyVariantPasses(t, l, 4)
+	stop := func() {}
+	for _, b := range steps {
+		switch {
+		case b.kind == "sh foreground":
+			stop = foreground(t, l, b)
+			everyVariantPasses(t, l, 4)
+		case b.kind == "sh":
+			shell(t, l, lab.Fresh, b)
+		case strings.HasSuffix(b.kind, " after"):
+			stop()
+			load(b)
+			if fetch(l, "2") == nil {
+				t.Error("a transfer passes with neither the helper nor the daemon")
+			}
+		default:
+			t.Errorf("under %q, a block of the kind %q", b.section, b.kind)
+		}
+	}
+	stop()
+
+	// And back.
+	if kind == "iptables" {
+		shell(t, l, lab.Fresh, block{text: "iptables -F; iptables -t raw -F"})
+	}
+	load(before)
+	everyVariantPasses(t, l, 4)
+	if out, err := l.Exec(lab.Fresh, "ftpinhole", "check"); err == nil || !strings.Contains(out, "attaches the kernel's FTP helper to port 21") {
+		t.Errorf("check does not name the helper: %v\n%s", err, out)
+	}
+}
