@@ -47,10 +47,15 @@ func blocks(t *testing.T, name string) []block {
 	return all
 }
 
-// shell runs a block as one types it, in the folder of the sources.
+// shell runs a block as one types it, in the folder of the sources. A first
+// build takes a while; a transfer does not.
 func shell(t *testing.T, l *lab.Lab, where lab.Where, b block) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	limit := 3 * time.Minute
+	if where == lab.Client {
+		limit = 2 * transferLimit
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	cmd := l.Command(ctx, where, "bash", "-ec", b.text)
 	cmd.Dir = "../../.."
