@@ -7,10 +7,6 @@ import (
 	"time"
 )
 
-// A SYN whose connection conntrack does not show after arrivalGrace was
-// dropped on its way by the operator's firewall.
-const arrivalGrace = time.Second
-
 // earlyExpiry is how much before the kernel the tracker lets a pinhole go, so
 // that the kernel can still be asked whether a SYN came.
 const earlyExpiry = 100 * time.Millisecond
@@ -25,7 +21,7 @@ type channel struct {
 	ahead   struct{ Transfer, Path string } // of the transfer, if sent before
 	state   channelState
 	asked   bool // the kernel was asked to close it
-	gone    bool // and has, before it said that it was opened
+	gone    bool // and has
 	// former had the same key: a connection that shows now may still be its.
 	former *channel
 	// closing is why it is to end, while the kernel's answer is awaited.
@@ -33,7 +29,11 @@ type channel struct {
 	opened   time.Time
 	used     time.Time
 	deadline time.Time
-	arrived  time.Time // when a SYN was seen to have come; zero if not
+	// arrived is when a SYN was seen to have come since it was armed; zero if
+	// none was. lost is how many came before and made no connection.
+	arrived time.Time
+	lost    int
+	seeking bool // conntrack is asked for its connection, or the kernel to arm it again
 }
 
 type channelState uint8
@@ -110,10 +110,13 @@ func (t *Tracker) shut(now time.Time, c *channel, why Reason) {
 	if c.state == established || c.closing != "" {
 		return
 	}
+	if c.state == open && c.lost > 0 {
+		why = Blocked // whatever happened then
+	}
 	c.closing = why
 	c.session.release(c)
 	if c.state == usedState {
-		t.doKill(c)
+		t.ask(DoKill, c)
 		return
 	}
 	c.asked = false
@@ -125,15 +128,7 @@ func (t *Tracker) askClose(c *channel) {
 		return
 	}
 	c.asked = true
-	r := c.record
-	r.Pinhole = c.hole
-	t.do(DoClose, r)
-}
-
-func (t *Tracker) doKill(c *channel) {
-	r := c.record
-	r.Pinhole = c.hole
-	t.do(DoKill, r)
+	t.ask(DoClose, c)
 }
 
 // finish records the end of a channel and forgets it.
@@ -206,12 +201,8 @@ func (t *Tracker) tickChannels(now time.Time) {
 	for _, c := range t.oldestFirst() {
 		switch {
 		case c.state == established || c.state == opening:
-		case !c.arrived.IsZero() && c.state == open && now.Sub(c.arrived) >= arrivalGrace:
-			if c.closing == "" {
-				t.shut(now, c, Blocked)
-			} else {
-				t.finish(now, c, Blocked)
-			}
+		case c.state == open && c.gone: // a SYN came before
+			t.seek(now, c)
 		case c.closing == "" && !now.Before(c.deadline):
 			t.shut(now, c, Expired)
 		}

@@ -13,6 +13,13 @@ const (
 	// DoKill: delete the connection Record.Pinhole (its SrcPort is known) from
 	// conntrack, if it is not established.
 	DoKill
+	// DoSeek: a SYN came through the pinhole Record.Pinhole.ID, and no event told
+	// of its connection. Look for connections that no event told of, tell of
+	// them (Tracker.Used), and then answer with Tracker.Sought.
+	DoSeek
+	// DoRearm: let the pinhole Record.Pinhole.ID take another SYN, since the one
+	// that came made no connection, and answer with Tracker.Rearmed.
+	DoRearm
 	// DoRecord: write Record to the audit trail.
 	DoRecord
 )

@@ -53,7 +53,7 @@ func (t *Tracker) Used(now time.Time, src, dst netip.AddrPort) []Effect {
 	t.tell(now, c, Use, "")
 	t.askClose(c)
 	if c.closing != "" {
-		t.doKill(c)
+		t.ask(DoKill, c)
 	}
 	return t.effects
 }
@@ -99,13 +99,6 @@ func (t *Tracker) Ended(now time.Time, src, dst netip.AddrPort, counted bool, or
 	return t.effects
 }
 
-// Arrived says that a SYN was let through a pinhole.
-func (t *Tracker) Arrived(now time.Time, id string) {
-	if c := t.channels[id]; c != nil && c.arrived.IsZero() {
-		c.arrived = now
-	}
-}
-
 // Closed is the kernel's answer to DoClose: the pinhole is gone. arrived says
 // that a SYN was let through before.
 func (t *Tracker) Closed(now time.Time, id string, arrived bool) []Effect {
@@ -114,16 +107,16 @@ func (t *Tracker) Closed(now time.Time, id string, arrived bool) []Effect {
 	if c == nil || c.state >= usedState || c.closing == "" {
 		return nil
 	}
+	c.gone = true
 	if c.state == opening { // the answer to DoOpen was overtaken
-		c.gone = true
 		return nil
 	}
-	if arrived && c.closing != Blocked {
-		// Its connection is about to show, or never will.
+	if arrived && c.arrived.IsZero() {
 		c.arrived = now
-		return nil
 	}
-	t.finish(now, c, c.closing)
+	if c.arrived.IsZero() {
+		t.finish(now, c, c.closing)
+	} // else its connection is about to show, or never will: see tickChannels
 	return t.effects
 }
 

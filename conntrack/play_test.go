@@ -65,6 +65,7 @@ type kernel struct {
 	arrived map[string]bool    // a SYN was let through
 	latest  Pinhole            // opened last
 	fail    bool               // opens fail
+	rearmed int                // how often one was armed again
 	silent  bool               // answers wait
 	waiting []Effect
 }
@@ -115,6 +116,13 @@ func (k *kernel) answer(e Effect) []Effect {
 	case DoClose:
 		delete(k.holes, h.ID)
 		return k.tracker.Closed(k.now, h.ID, k.arrived[h.ID])
+	case DoSeek:
+		return k.tracker.Sought(k.now, h.ID, true)
+	case DoRearm:
+		delete(k.arrived, h.ID)
+		k.rearmed++
+		k.tracker.Rearmed(h.ID)
+		return nil
 	case DoKill:
 		return k.tracker.Killed(k.now, netip.AddrPortFrom(h.Src, h.SrcPort), h.Dst)
 	}
@@ -138,6 +146,11 @@ func (k *kernel) wait(d time.Duration) {
 	for end := k.now.Add(d); k.now.Before(end); {
 		step := min(250*time.Millisecond, end.Sub(k.now))
 		k.now = k.now.Add(step)
+		for id := range k.holes {
+			if k.arrived[id] {
+				k.do(k.tracker.Arrived(k.now, id))
+			}
+		}
 		k.do(k.tracker.Tick(k.now))
 	}
 }
@@ -270,7 +283,7 @@ func (st *stage) sides(who string) (from, to *side) {
 //	login              220, USER u, 331, PASS secret, 230
 //	use 50001          the data connection comes from this port, to the latest pinhole
 //	established, ended what happens to it then
-//	arrived            a SYN was let through the latest pinhole
+//	arrived            a SYN was let through the latest pinhole; no connection follows
 //	wait 31s
 //	C FIN, S RST       TCP's own words
 //	join               the handshake was not seen
@@ -326,7 +339,7 @@ func (st *stage) stageDirection(words []string) {
 		st.do(st.tracker.Ended(st.now, netip.AddrPortFrom(src.Addr(), st.latest.SrcPort), st.latest.Dst, true, 10, 20))
 	case "arrived":
 		st.arrived[st.latest.ID] = true
-		st.tracker.Arrived(st.now, st.latest.ID)
+		st.do(st.tracker.Arrived(st.now, st.latest.ID))
 	case "fail":
 		st.fail = true
 	case "silent":

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
@@ -17,6 +18,8 @@ import (
 func (t *Table) Arrived() ([]string, error) {
 	t.mu.Lock()
 	none := len(t.byID) == 0
+	t.polls++
+	poll := t.polls
 	t.mu.Unlock()
 	if none {
 		return nil, nil
@@ -41,7 +44,8 @@ func (t *Table) Arrived() ([]string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, id := range came {
-		if h := t.byID[id]; h != nil {
+		// What was read may be from before it was armed again.
+		if h := t.byID[id]; h != nil && h.armed < poll {
 			h.arrived = true
 		}
 	}
@@ -52,6 +56,30 @@ func (t *Table) Arrived() ([]string, error) {
 		}
 	}
 	return ids, nil
+}
+
+// Rearm lets a pinhole take another SYN in what is left of its time at now, and
+// forgets the one that came. That is for whoever knows that no connection came of
+// it: another would be a second one. It is no error if the pinhole is gone.
+func (t *Table) Rearm(id string, now time.Time) error {
+	t.changes.Lock()
+	defer t.changes.Unlock()
+	t.mu.Lock()
+	h := t.byID[id]
+	t.mu.Unlock()
+	if h == nil || !now.Before(h.deadline) {
+		return nil
+	}
+	p := h.Pinhole
+	p.Timeout = h.deadline.Sub(now)
+	// ENOENT: its time ended in the middle of that.
+	if err := t.replace(p); err != nil && !errors.Is(err, unix.ENOENT) {
+		return explain("arm pinhole "+id+" again", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h.arrived, h.armed = false, t.polls
+	return nil
 }
 
 // arrivals returns the comments of the elements in m whose counter is not 0.

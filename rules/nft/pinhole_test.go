@@ -202,6 +202,64 @@ func TestInstallKeepsPinholes(t *testing.T) {
 	}
 }
 
+// A pinhole whose SYN made no connection takes another, once, in the time that
+// was left. (law 4)
+func TestLaw4Rearm(t *testing.T) {
+	l := newLab(t)
+	l.server.listen(t, port)
+	table := l.gateway.installed(t, forward())
+	opened := time.Now()
+	if err := table.Add(pinhole("a-1", client4, data4), opened); err != nil {
+		t.Fatal(err)
+	}
+	arrived := func(want bool) {
+		t.Helper()
+		if ids, err := table.Arrived(); slices.Contains(ids, "a-1") != want || err != nil {
+			t.Errorf("arrived: %v, %v, want a-1 in it: %v", ids, err, want)
+		}
+	}
+	l.gateway.run(t, "nft -f -", "table inet shut { chain forward { type filter hook forward priority 1; policy drop\n}\n}\n")
+	if l.client.attempt(t, 0, data4, drop) {
+		t.Fatal("came through a firewall that drops")
+	}
+	l.gateway.run(t, "nft delete table inet shut", "")
+	arrived(true)
+	if l.client.attempt(t, 0, data4, drop) {
+		t.Error("a second SYN came through")
+	}
+	// Also when it was made anew without it meanwhile.
+	for _, reinstall := range []bool{false, true} {
+		if reinstall {
+			if err := table.Install(opened.Add(time.Second)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := table.Rearm("a-1", opened.Add(20*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		arrived(false)
+		if got := l.gateway.elements(t); strings.Count(got, "comment") != 1 || !strings.Contains(got, "expires 9s") {
+			t.Errorf("10 s are left, but: %q", got)
+		}
+		if !l.client.attempt(t, 0, data4, soon) || l.client.attempt(t, 0, data4, drop) {
+			t.Error("want one connection, and no second")
+		}
+		arrived(true)
+	}
+	// What is gone stays gone.
+	if err := table.Rearm("a-1", opened.Add(30*time.Second)); err != nil {
+		t.Error(err)
+	}
+	arrived(true)
+	remove(t, table, "a-1")
+	if err := table.Rearm("a-1", opened); err != nil {
+		t.Error(err)
+	}
+	if got := l.gateway.elements(t); got != "" {
+		t.Errorf("left: %q", got)
+	}
+}
+
 // Thousands of pinholes go back in one batch, which is larger than the usual
 // socket buffer.
 func TestInstallKeepsMany(t *testing.T) {

@@ -27,6 +27,7 @@ type Table struct {
 	mu      sync.Mutex // guards what follows, held for moments only
 	byID    map[string]*hole
 	byKey   map[rules.Key]*hole
+	polls   uint64 // how often Arrived has asked
 	sweepAt int    // how many of byID call for a sweep
 	intact  string // the print of the table as installed, "" if it is not
 }
@@ -35,7 +36,8 @@ type Table struct {
 type hole struct {
 	rules.Pinhole
 	deadline time.Time
-	arrived  bool // its SYN came
+	arrived  bool   // its SYN came
+	armed    uint64 // Table.polls when it was armed again
 }
 
 // Dial opens the way to the nf_tables of the calling thread's network

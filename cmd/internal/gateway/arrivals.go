@@ -6,9 +6,12 @@ import (
 	"time"
 )
 
-// arrivals asks the kernel once a second through which pinholes a SYN was
-// let: where no connection follows, the operator's firewall lacks the accept
-// line.
+// arrivalsEvery is how often the kernel is asked: often enough that a pinhole is
+// armed again before TCP repeats a SYN, which is after a second.
+const arrivalsEvery = 200 * time.Millisecond
+
+// arrivals asks the kernel through which pinholes a SYN was let: where no
+// connection follows, the operator's firewall dropped it.
 type arrivals struct {
 	backend Backend
 	shards  []*shard
@@ -16,7 +19,7 @@ type arrivals struct {
 }
 
 func (a *arrivals) run(ctx context.Context) {
-	ticker := time.NewTicker(time.Second)
+	ticker := time.NewTicker(arrivalsEvery)
 	defer ticker.Stop()
 	for {
 		select {
@@ -35,9 +38,31 @@ func (a *arrivals) run(ctx context.Context) {
 		for _, s := range a.shards {
 			s.calls.put(func() {
 				for _, id := range ids {
-					s.tracker.Arrived(s.clock(), id)
+					s.carryOut(s.tracker.Arrived(s.clock(), id), connection{}, nil)
 				}
 			})
 		}
+	}
+}
+
+// seek asks for a pinhole's connection that no event told of.
+type seek struct {
+	id    string
+	shard *shard
+}
+
+// seek tells of the data connections that no event told of, and answers. One
+// dump is for all that ask.
+func (c *connections) seek(all []seek) {
+	before := c.known
+	data, ok := c.dumpData()
+	for _, f := range data {
+		if _, known := before[f.ID]; !known {
+			c.data(f, true, f.State.Over(), true)
+		}
+	}
+	for _, k := range all {
+		s := k.shard
+		s.calls.put(func() { s.carryOut(s.tracker.Sought(s.clock(), k.id, ok), connection{}, nil) })
 	}
 }

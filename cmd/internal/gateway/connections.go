@@ -37,6 +37,7 @@ type connections struct {
 	kernel            Conntrack
 	events            <-chan flows.Event
 	kills             *mailbox[kill]
+	seeks             *mailbox[seek]
 	shards            []*shard
 	dataMark, control uint32
 	clock             func() time.Time
@@ -45,7 +46,8 @@ type connections struct {
 	joinable          *joinable
 	// known are the data connections that the shards were told of, by their
 	// conntrack ids: no more than the kernel had at the last dump and said since.
-	known map[uint32]struct{}
+	known  map[uint32]struct{}
+	unread trouble
 }
 
 func (c *connections) run(ctx context.Context) {
@@ -66,6 +68,8 @@ func (c *connections) run(ctx context.Context) {
 			for _, k := range c.kills.take() {
 				c.kill(k)
 			}
+		case <-c.seeks.ready:
+			c.seek(c.seeks.take())
 		case <-ticker.C:
 			c.reconcile()
 		}
@@ -189,9 +193,8 @@ func (c *connections) reconcile() {
 		_, known := before[f.ID]
 		c.data(f, !known, f.State.Over(), true)
 	}
-	sessions, err := c.kernel.Dump(c.control, c.control)
-	if err != nil {
-		c.log.Error("conntrack could not be read", "err", err)
+	sessions, ok := c.dump(c.control)
+	if !ok {
 		return
 	}
 	for _, f := range sessions {
@@ -203,9 +206,8 @@ func (c *connections) reconcile() {
 
 // dumpData asks which data connections there are; from now on they are known.
 func (c *connections) dumpData() ([]flows.Flow, bool) {
-	data, err := c.kernel.Dump(c.dataMark, c.dataMark)
-	if err != nil {
-		c.log.Error("conntrack could not be read", "err", err)
+	data, ok := c.dump(c.dataMark)
+	if !ok {
 		return nil, false
 	}
 	c.known = make(map[uint32]struct{}, len(data))
@@ -213,6 +215,21 @@ func (c *connections) dumpData() ([]flows.Flow, bool) {
 		c.known[f.ID] = struct{}{}
 	}
 	return data, true
+}
+
+// dump asks for the connections that bear a mark.
+func (c *connections) dump(mark uint32) ([]flows.Flow, bool) {
+	all, err := c.kernel.Dump(mark, mark)
+	if err != nil {
+		if c.unread.begins() {
+			c.log.Error("conntrack could not be read; trying on", "err", err)
+		}
+		return nil, false
+	}
+	if c.unread.ends() {
+		c.log.Info("conntrack can be read again")
+	}
+	return all, true
 }
 
 // reconcile ends what conntrack no longer holds. What came since it was asked,

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,8 +132,84 @@ func TestBlockedWhenNoConnectionFollows(t *testing.T) {
 		r.backend.mu.Lock()
 		r.backend.arrived = true
 		r.backend.mu.Unlock()
-		time.Sleep(2200 * time.Millisecond) // at most one to hear of it, and one for the connection to show
+		// Four times at most 0.2 s to hear of it and 0.4 s for the connection to
+		// show, and once more at the end.
+		time.Sleep(3 * time.Second)
 		if diff := cmp.Diff([]string{"open", "close blocked"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+		const hole = "10.0.2.2:50000"
+		if diff := cmp.Diff([]string{"add " + hole, "rearm " + hole, "rearm " + hole, "rearm " + hole, "remove " + hole}, r.backend.did()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// A SYN that is dropped behind our table, by a rate limit say, has a second try
+// before TCP repeats it.
+func TestSYNThatWasDroppedHasAnotherTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.passive()
+		for range 2 {
+			r.backend.syn()
+			time.Sleep(900 * time.Millisecond)
+		}
+		const hole = "10.0.2.2:50000"
+		if diff := cmp.Diff([]string{"add " + hole, "rearm " + hole, "rearm " + hole}, r.backend.did()); diff != "" {
+			t.Error(diff)
+		}
+		r.backend.syn()
+		r.tell(flows.New, r.kernel.put(data(flows.SynSent)))
+		r.tell(flows.Update, r.kernel.put(data(flows.TimeWait)))
+		if diff := cmp.Diff([]string{"open", "use", "close finished"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// Law 4: a pinhole with a connection is never armed again, also when the
+// connection's event got lost.
+func TestLaw4NothingIsArmedAgainBesideItsConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.passive()
+		r.backend.syn()
+		r.kernel.put(data(flows.SynSent)) // no event of it came
+		time.Sleep(900 * time.Millisecond)
+		if diff := cmp.Diff([]string{"open", "use"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+		const hole = "10.0.2.2:50000"
+		if diff := cmp.Diff([]string{"add " + hole, "remove " + hole}, r.backend.did()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// While nobody can tell whether there is a connection, nothing is armed again.
+func TestLaw4NothingIsArmedAgainUnasked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.passive()
+		r.kernel.mu.Lock()
+		r.kernel.deaf = errors.New("no memory")
+		r.kernel.mu.Unlock()
+		r.backend.syn()
+		time.Sleep(5 * time.Second)
+		const hole = "10.0.2.2:50000"
+		if diff := cmp.Diff([]string{"add " + hole}, r.backend.did()); diff != "" {
+			t.Error(diff)
+		}
+		r.kernel.mu.Lock()
+		r.kernel.deaf = nil
+		r.kernel.mu.Unlock()
+		time.Sleep(time.Second)
+		r.stop()
+		if n := strings.Count(r.log.String(), "conntrack could not be read"); n != 1 {
+			t.Errorf("the log says it %d times", n)
+		}
+		if diff := cmp.Diff([]string{"add " + hole, "rearm " + hole}, r.backend.did()); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -54,6 +54,16 @@ func (s *shard) change(c change, conn connection, h *hold) {
 	s.holes.put(c)
 }
 
+// rearm lets a pinhole take another SYN.
+func (s *shard) rearm(id string) {
+	s.holes.put(change{rearm: true, hole: rules.Pinhole{ID: id}, done: func(_ bool, err error) {
+		if err != nil {
+			s.log.Error("a pinhole whose SYN was dropped could not be armed again", "pinhole", id, "err", err)
+		}
+		s.calls.put(func() { s.tracker.Rearmed(id) })
+	}})
+}
+
 // answered takes the kernel's answer to a change.
 func (s *shard) answered(j *job, arrived bool, err error) {
 	if j.late.Load() {

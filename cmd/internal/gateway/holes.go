@@ -18,15 +18,19 @@ type Backend interface {
 	Remove(id string) (arrived bool, err error)
 	// Arrived lists the open pinholes through which a SYN was let.
 	Arrived() (ids []string, err error)
+	// Rearm lets a pinhole that is still open take another SYN, in what is left
+	// of its time.
+	Rearm(id string, now time.Time) error
 }
 
 // change is one change of the kernel's pinholes.
 type change struct {
-	hole rules.Pinhole // with its ID alone: to be closed
-	add  bool
-	late *atomic.Bool                  // an add that nobody wants any more
-	mark bool                          // nothing to do: all before it is done
-	done func(arrived bool, err error) // called by the goroutine of holes
+	hole  rules.Pinhole // with its ID alone: to be closed, or with
+	rearm bool          // to be armed again
+	add   bool
+	late  *atomic.Bool                  // an add that nobody wants any more
+	mark  bool                          // nothing to do: all before it is done
+	done  func(arrived bool, err error) // called by the goroutine of holes
 }
 
 // holes carries changes out in their order, one after the other. The kernel
@@ -55,6 +59,8 @@ func (h *holes) do(c change) (arrived bool, err error) {
 	switch {
 	case c.mark:
 		return false, nil
+	case c.rearm:
+		return false, h.backend.Rearm(c.hole.ID, h.clock())
 	case c.add && c.late.Load():
 		// After a long wait for the kernel many of these stand here, and those
 		// behind them are still wanted.
@@ -75,3 +81,4 @@ type none struct{}
 func (none) Add(rules.Pinhole, time.Time) error { return nil }
 func (none) Remove(string) (bool, error)        { return false, nil }
 func (none) Arrived() ([]string, error)         { return nil, nil }
+func (none) Rearm(string, time.Time) error      { return nil }

@@ -105,7 +105,7 @@ func (g *Gateway) assemble(policy *rules.Policy) {
 	g.guard = &guard{table: g.table, clock: time.Now, log: g.log, changed: make(chan string, 1)}
 	limits := Limits(g.config.Limits)
 	g.quota = conntrack.NewQuota(limits)
-	kills := newMailbox[kill]()
+	kills, seeks := newMailbox[kill](), newMailbox[seek]()
 	g.beats = make([]atomic.Int64, len(g.queues))
 	g.verdicts = make([]verdicts, len(g.queues))
 	var recordable func() bool
@@ -123,15 +123,15 @@ func (g *Gateway) assemble(policy *rules.Policy) {
 			packets: make(chan packet, packetsWaiting),
 			calls:   newMailbox[func()](),
 			holes:   g.holes.changes,
-			kills:   kills,
-			record:  g.record,
-			clock:   time.Now, log: g.log, counters: g.counters,
+			kills:   kills, seeks: seeks,
+			record: g.record,
+			clock:  time.Now, log: g.log, counters: g.counters,
 			held: make(map[connection]*hold),
 		})
 	}
 	g.arrivals = &arrivals{backend: backend, shards: g.shards, log: g.log}
 	g.conns = &connections{
-		kernel: g.kernel, events: g.events.Events(), kills: kills, shards: g.shards,
+		kernel: g.kernel, events: g.events.Events(), kills: kills, seeks: seeks, shards: g.shards,
 		dataMark: g.config.Mark, control: controlMark,
 		clock: time.Now, log: g.log, counters: g.counters, joinable: g.joinable,
 	}

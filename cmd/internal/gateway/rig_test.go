@@ -51,11 +51,11 @@ func newRig(t *testing.T, policy conntrack.Policy, held ...flows.Flow) *rig {
 	log := slog.New(slog.NewTextHandler(&r.log, nil))
 	h := &holes{backend: r.backend, changes: newMailbox[change](), clock: time.Now, log: log}
 	joins := &joinable{}
-	kills := newMailbox[kill]()
+	kills, seeks := newMailbox[kill](), newMailbox[seek]()
 	r.shard = &shard{
 		tracker: conntrack.New(conntrack.Config{Ports: []uint16{21}, Timeout: 30 * time.Second, Limits: limits, Join: joins.take}, policy, conntrack.NewQuota(limits)),
 		decoder: decode.New(), packets: make(chan packet, packetsWaiting), calls: newMailbox[func()](),
-		holes: h.changes, kills: kills, clock: time.Now, log: log, counters: newCounters(), held: map[connection]*hold{},
+		holes: h.changes, kills: kills, seeks: seeks, clock: time.Now, log: log, counters: newCounters(), held: map[connection]*hold{},
 		record: func(rec conntrack.Record) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -63,7 +63,7 @@ func newRig(t *testing.T, policy conntrack.Policy, held ...flows.Flow) *rig {
 		},
 	}
 	r.conns = &connections{
-		kernel: r.kernel, events: r.events, kills: kills, shards: []*shard{r.shard},
+		kernel: r.kernel, events: r.events, kills: kills, seeks: seeks, shards: []*shard{r.shard},
 		dataMark: 0x10000000, control: controlMark, clock: time.Now, log: log, counters: r.shard.counters, joinable: joins,
 	}
 	asks := &arrivals{backend: r.backend, shards: r.conns.shards, log: log}
@@ -113,7 +113,7 @@ type fakeBackend struct {
 	mu       sync.Mutex
 	stuck    chan struct{}
 	fail     error
-	arrived  bool            // a SYN came through each pinhole
+	arrived  bool            // a SYN comes through each pinhole, as often as it is armed
 	came     map[string]bool // a SYN came through this one
 	log      []string
 	inKernel map[string]rules.Pinhole
@@ -181,6 +181,28 @@ func (b *fakeBackend) Arrived() ([]string, error) {
 	return ids, b.fail
 }
 
+func (b *fakeBackend) Rearm(id string, _ time.Time) error {
+	b.wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fail != nil {
+		return b.fail
+	}
+	delete(b.came, id)
+	b.log = append(b.log, "rearm "+b.inKernel[id].Dst.String())
+	return nil
+}
+
+// syn lets a SYN through each pinhole that is open.
+func (b *fakeBackend) syn() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.came = map[string]bool{}
+	for id := range b.inKernel {
+		b.came[id] = true
+	}
+}
+
 func (b *fakeBackend) did() []string {
 	synctest.Wait()
 	b.mu.Lock()
@@ -193,6 +215,7 @@ type fakeConntrack struct {
 	mu      sync.Mutex
 	have    map[connection]flows.Flow
 	deleted []flows.Flow
+	deaf    error // dumps fail
 }
 
 func (c *fakeConntrack) put(f flows.Flow) flows.Flow {
@@ -227,7 +250,7 @@ func (c *fakeConntrack) Dump(mark, mask uint32) ([]flows.Flow, error) {
 			list = append(list, f)
 		}
 	}
-	return list, nil
+	return list, c.deaf
 }
 
 // fakePacket counts its verdicts.

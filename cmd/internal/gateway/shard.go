@@ -43,6 +43,7 @@ type shard struct {
 
 	holes    *mailbox[change]
 	kills    *mailbox[kill]
+	seeks    *mailbox[seek]
 	record   func(conntrack.Record)
 	clock    func() time.Time
 	log      *slog.Logger
@@ -163,6 +164,10 @@ func (s *shard) carryOut(effects []conntrack.Effect, conn connection, h *hold) {
 			s.kills.put(kill{
 				src: netip.AddrPortFrom(r.Pinhole.Src, r.Pinhole.SrcPort), dst: r.Pinhole.Dst, shard: s,
 			})
+		case conntrack.DoSeek:
+			s.seeks.put(seek{r.Pinhole.ID, s})
+		case conntrack.DoRearm:
+			s.rearm(r.Pinhole.ID)
 		}
 	}
 }
