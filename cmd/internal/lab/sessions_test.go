@@ -2,8 +2,11 @@ package lab_test
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -159,5 +162,82 @@ func TestModesMixedInOneSession(t *testing.T) {
 	}
 	if n := len(lab.Pinholes(d.WaitClosed(t, 6), "deny")); n != 0 {
 		t.Errorf("%d negotiations were denied", n)
+	}
+}
+
+// Each file needs a port of its own, and clients open five sessions at once:
+// all five have agreed on a port before the first of them is used.
+func TestFiveSessionsOfOneClient(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.StartServer("vsftpd", lab.Server)
+	d := l.StartDaemon()
+	var sessions []*lab.Session
+	var ports []netip.AddrPort
+	for range 5 {
+		s, err := l.Login(lab.Client, lab.Address(lab.Client, 4), lab.Address(lab.Server, 4))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := s.Passive("PASV")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sessions, ports = append(sessions, s), append(ports, data)
+	}
+	if n := len(lab.Pinholes(d.AuditRecords(), "open")); n != 5 {
+		t.Errorf("%d pinholes are open at once, want 5", n)
+	}
+	for i, s := range sessions {
+		if got, err := s.Retrieve(ports[i], "small.bin"); err != nil || len(got) != 65536 {
+			t.Errorf("session %d, passive: %d bytes: %v", i+1, len(got), err)
+		}
+	}
+	for i, s := range sessions {
+		if got, err := s.RetrieveActive("PORT", "small.bin"); err != nil || len(got) != 65536 {
+			t.Errorf("session %d, active: %d bytes: %v", i+1, len(got), err)
+		}
+	}
+}
+
+// lftp fetches a folder with five sessions.
+func TestFolderInFiveSessions(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.StartServer("vsftpd", lab.Server)
+	d := l.StartDaemon()
+	if err := os.MkdirAll(l.Served("many"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const files = 20
+	for i := range files {
+		content := bytes.Repeat([]byte{byte(i)}, 10_000+i)
+		if err := os.WriteFile(l.Served(fmt.Sprintf("many/%d", i)), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := t.TempDir()
+	if out, err := l.Exec(lab.Client, "timeout", "30", "lftp", "-c",
+		"set net:max-retries 1; open ftp://10.0.2.2; mirror --parallel=5 many "+got); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	for i := range files {
+		content, err := os.ReadFile(filepath.Join(got, strconv.Itoa(i)))
+		if err != nil || !bytes.Equal(content, bytes.Repeat([]byte{byte(i)}, 10_000+i)) {
+			t.Errorf("file %d: %d bytes arrived, or others: %v", i, len(content), err)
+		}
+	}
+	records := d.WaitClosed(t, files+1)
+	sessions := make(map[uint64]bool)
+	for _, r := range lab.Pinholes(records, "use") {
+		sessions[r.FlowID] = true
+	}
+	if len(sessions) < 5 {
+		t.Errorf("there were %d sessions, want 5", len(sessions))
+	}
+	if denied := lab.Pinholes(records, "deny"); len(denied) > 0 {
+		t.Errorf("denied: %s", denied[0].Raw)
 	}
 }

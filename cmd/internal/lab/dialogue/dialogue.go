@@ -79,7 +79,7 @@ func All() []Dialogue {
 		legal bool
 		list  []Dialogue
 	}{
-		{"sessions of every day", true, classic()},
+		{"sessions of every day", true, append(classic(), programs()...)},
 		{"logins", true, logins()},
 		{"lines cut over segments", true, cut()},
 		{"lines as they are spelled", true, spelling()},

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,13 +53,56 @@ func TestTracker(t *testing.T) {
 	} {
 		t.Run(cut.name, func(t *testing.T) {
 			for _, d := range dialogue.All() {
-				t.Run(d.Name, func(t *testing.T) { track(t, d, cut.change) })
+				t.Run(d.Name, func(t *testing.T) { track(t, d, worldOf(0, d.IPv6), cut.change) })
 			}
 		})
 	}
 }
 
-func track(t *testing.T, d dialogue.Dialogue, change func([][]byte) [][]byte) {
+// The numbers that administrators know from their guides: the port is the fifth
+// times 256, plus the sixth.
+func TestKnownNumbers(t *testing.T) {
+	for _, known := range []struct {
+		line           string
+		client, server string
+		port           uint16
+	}{
+		{"PORT 68,205,87,182,12,195", "68.205.87.182", "68.205.87.183", 3267},
+		{"PORT 192,168,150,80,14,178", "192.168.150.80", "192.168.150.90", 3762},
+		{"227 Entering Passive Mode (68,205,87,183,13,191)", "68.205.87.182", "68.205.87.183", 3519},
+		{"227 Entering Passive Mode (192,168,150,90,195,149).", "192.168.150.80", "192.168.150.90", 50069},
+		{"227 Entering Passive Mode (192,168,1,1,195,75)", "192.168.1.2", "192.168.1.1", 49995},
+	} {
+		t.Run(known.line, func(t *testing.T) {
+			world := dialogue.World{Client: netip.MustParseAddr(known.client), Server: netip.MustParseAddr(known.server)}
+			say := func(from dialogue.Side, line string) dialogue.Step {
+				return dialogue.Step{From: from, Text: line + "\r\n"}
+			}
+			command, mode := "PORT", dialogue.Active
+			asked := []dialogue.Step{say(dialogue.Client, known.line), say(dialogue.Server, "200 PORT command successful.")}
+			if !strings.HasPrefix(known.line, command) {
+				command, mode = "PASV", dialogue.Passive
+				asked = []dialogue.Step{say(dialogue.Client, "PASV"), say(dialogue.Server, known.line)}
+			}
+			steps := append([]dialogue.Step{
+				say(dialogue.Server, "220 FTP server ready."),
+				say(dialogue.Client, "USER slacker"), say(dialogue.Server, "331 Password required for slacker."),
+				say(dialogue.Client, "PASS secret"), say(dialogue.Server, "230 User slacker logged in."),
+				say(dialogue.Client, "SYST"), say(dialogue.Server, "215 UNIX Type: L8"),
+			}, asked...)
+			steps = append(steps,
+				say(dialogue.Client, "LIST"), say(dialogue.Server, "150 Opening ASCII mode data connection for file list."),
+				dialogue.Step{Probe: &dialogue.Probe{Mode: mode, Port: known.port, Open: true}},
+				say(dialogue.Server, "226 Transfer complete."),
+				say(dialogue.Client, "QUIT"), say(dialogue.Server, "221 Goodbye."))
+			port := strconv.Itoa(int(known.port))
+			track(t, dialogue.Dialogue{Steps: steps, Trail: []string{"open " + command + " " + port, "close finished " + port}},
+				world, func(segments [][]byte) [][]byte { return segments })
+		})
+	}
+}
+
+func track(t *testing.T, d dialogue.Dialogue, world dialogue.World, change func([][]byte) [][]byte) {
 	t.Helper()
 	policy, err := rules.NewPolicy(rules.Config{ControlPorts: controlPorts})
 	if err != nil {
@@ -71,7 +115,6 @@ func track(t *testing.T, d dialogue.Dialogue, change func([][]byte) [][]byte) {
 		gateway.Policy{Policy: policy}, conntrack.NewQuota(limits))
 	var trail []string
 	uses := 0
-	world := worldOf(0, d.IPv6)
 	tell := func(r *conntrack.Record) {
 		port := strconv.Itoa(int(r.Pinhole.Dst.Port()))
 		switch r.Action {
