@@ -28,6 +28,9 @@ type Config struct {
 	Hooks    []Hook   // at least one
 	QueueNum uint16   // the first queue
 	Queues   uint16   // how many, 0 means 1; the kernel balances sessions over them
+	// FailClosed drops packets of control sessions while nobody reads the queues;
+	// else they pass.
+	FailClosed bool
 	// Mark is put (or-ed) into the conntrack mark of data connections, and
 	// ControlMark into that of control connections. 0: the defaults.
 	Mark, ControlMark uint32

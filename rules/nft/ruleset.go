@@ -94,7 +94,7 @@ const (
 )
 
 // controlRule: [iif|oif …] ct direction … tcp sport|dport { ports }
-// ct mark set ct mark | control mark, queue flags bypass to …
+// ct mark set ct mark | control mark, queue [flags bypass] to …
 func controlRule(c *Config, xtables bool, direction byte, port uint32, iface []expr.Any) rule {
 	exprs := append([]expr.Any{}, iface...)
 	exprs = append(exprs,
@@ -112,18 +112,21 @@ func controlRule(c *Config, xtables bool, direction byte, port uint32, iface []e
 }
 
 // queue hands the packet to one of our queues, chosen by its addresses, and
-// lets it pass while nobody reads.
+// lets it pass while nobody reads, unless c fails closed.
 func queue(c *Config, xtables bool) expr.Any {
+	flags := expr.QueueFlagBypass
+	if c.FailClosed {
+		flags = 0
+	}
 	if !xtables {
-		return &expr.Queue{Num: c.QueueNum, Total: c.Queues, Flag: expr.QueueFlagBypass}
+		return &expr.Queue{Num: c.QueueNum, Total: c.Queues, Flag: flags}
 	}
 	// struct xt_NFQ_info_v3 (include/uapi/linux/netfilter/xt_NFQUEUE.h), padded
-	// to XT_ALIGN.
-	const bypass = 1 // NFQ_FLAG_BYPASS
+	// to XT_ALIGN. Its flag NFQ_FLAG_BYPASS has the same value as nft's.
 	info := make(xt.Unknown, 8)
 	binary.NativeEndian.PutUint16(info[0:], c.QueueNum)
 	binary.NativeEndian.PutUint16(info[2:], c.Queues)
-	binary.NativeEndian.PutUint16(info[4:], bypass)
+	binary.NativeEndian.PutUint16(info[4:], uint16(flags))
 	return &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info}
 }
 

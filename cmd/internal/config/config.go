@@ -29,6 +29,7 @@ type Config struct {
 	LogLevel       string   `toml:"log_level"`  // "debug", "info", "warn" or "error"
 	Observe        bool     `toml:"observe"`
 	LocalActive    bool     `toml:"local_active"`
+	Fail           string   `toml:"fail"` // "open" or "closed": what becomes of control packets that nobody reads
 	// AllowKernelHelper starts beside the kernel's FTP helper.
 	AllowKernelHelper bool `toml:"allow_kernel_helper"`
 
@@ -70,6 +71,12 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// The values of Config.Fail.
+const (
+	FailOpen   = "open"
+	FailClosed = "closed"
+)
+
 // Default is the configuration without any file.
 func Default() Config {
 	return Config{
@@ -84,6 +91,7 @@ func Default() Config {
 		PinholeTimeout: Duration{30 * time.Second},
 		LogFormat:      "text",
 		LogLevel:       "info",
+		Fail:           FailOpen,
 		Limits: Limits{
 			LineBytes:           4096,
 			CommandsOutstanding: 32,
@@ -108,6 +116,9 @@ func (c *Config) QueueCount() int {
 
 // MetricsSocket is the path of the unix socket for metrics, if it is one.
 func (c *Config) MetricsSocket() (path string, ok bool) { return strings.CutPrefix(c.Metrics, "unix:") }
+
+// FailsClosed reports whether control packets that nobody reads are dropped.
+func (c *Config) FailsClosed() bool { return c.Fail == FailClosed }
 
 // NewPolicy puts the policy in force, with what it needs of the other keys.
 func (c *Config) NewPolicy() (*rules.Policy, error) {

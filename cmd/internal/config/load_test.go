@@ -47,6 +47,7 @@ log_format = "json"
 log_level = "debug"
 observe = true
 local_active = true
+fail = "closed"
 [policy]
 modes = ["passive"]
 [[policy.rule]]
@@ -63,7 +64,7 @@ max_size_mb = 64
 	want := Config{
 		Ports: []uint16{21, 2121}, Hooks: []string{"forward", "input", "output"}, QueueNum: 7, Queues: 2, Backend: "nft",
 		Mark: 0x01000000, Socket: "/tmp/s", StateDir: "/tmp/d", AuditLog: "/tmp/a", PinholeTimeout: Duration{90 * time.Second},
-		LogFormat: "json", LogLevel: "debug", Observe: true, LocalActive: true,
+		LogFormat: "json", LogLevel: "debug", Observe: true, LocalActive: true, Fail: FailClosed,
 		Policy: rules.Config{
 			Settings: rules.Settings{Modes: passive},
 			Rules:    []rules.Rule{{Clients: []string{"10.0.0.0/8"}, Settings: rules.Settings{WaitFor2xx: &yes}}},
@@ -168,6 +169,7 @@ func TestErrors(t *testing.T) {
 		{"timeout too long", "pinhole_timeout = '301s'", `f.toml:1: pinhole_timeout: 5m1s is out of range; write "1s" to "300s"`},
 		{"log format", "log_format = 'xml'", `f.toml:1: log_format: "xml" is none; write "text" or "json"`},
 		{"log level", "log_level = 'loud'", `f.toml:1: log_level: "loud" is none; write "debug", "info", "warn" or "error"`},
+		{"fail", "fail = 'shut'", `f.toml:1: fail: "shut" is none; write "open" or "closed"`},
 		{"line_bytes", "[limits]\nline_bytes = 511", `f.toml:2: limits.line_bytes: 511 is out of range; write 512 to 65536`},
 		{"limits, dotted", "limits.half_open = 0", `f.toml:1: limits.half_open: 0 is out of range; write 1 to 65536`},
 		{"keep_days", "[audit]\nkeep_days = 0", `f.toml:2: audit.keep_days: 0 is out of range; write 1 to 36500`},

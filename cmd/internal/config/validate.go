@@ -76,6 +76,9 @@ func (c *Config) problems() []keyError {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		bad("log_level", `%q is none; write "debug", "info", "warn" or "error"`, c.LogLevel)
 	}
+	if c.Fail != FailOpen && c.Fail != FailClosed {
+		bad("fail", `%q is none; write "open" or "closed"`, c.Fail)
+	}
 	c.Limits.check(bad)
 	c.Audit.check(bad)
 	c.checkPolicy(bad)

@@ -113,7 +113,10 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	g.ready.Store(false)
 	if errors.Is(err, ErrStalled) {
 		// What hangs cannot be waited for. The process ends, and the queue
-		// rules' bypass lets packets pass.
+		// rules' bypass lets packets pass, or their lack of it drops them.
+		if g.config.FailsClosed() {
+			return err
+		}
 		return errors.Join(err, g.table.Uninstall())
 	}
 	err = errors.Join(err, g.table.Uninstall())

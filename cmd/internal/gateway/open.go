@@ -69,7 +69,7 @@ func (g *Gateway) open(ctx context.Context) error {
 func tableConfig(cfg config.Config, policy *rules.Policy) nft.Config {
 	c := nft.Config{
 		Ports: cfg.Ports, QueueNum: cfg.QueueNum, Queues: uint16(cfg.QueueCount()),
-		Mark: cfg.Mark, ControlMark: controlMark, SourcePorts: policy.ActiveSourcePorts(),
+		Mark: cfg.Mark, ControlMark: controlMark, FailClosed: cfg.FailsClosed(), SourcePorts: policy.ActiveSourcePorts(),
 	}
 	for _, h := range cfg.Hooks {
 		c.Hooks = append(c.Hooks, nft.Hook(h))
@@ -87,7 +87,7 @@ func openTrail(c config.Config, log *slog.Logger) (*trail.Trail, error) {
 // here.
 func (g *Gateway) bind() error {
 	for i := range g.config.QueueCount() {
-		q, err := queue.Open(queue.Config{Num: g.config.QueueNum + uint16(i), Log: g.log})
+		q, err := queue.Open(queue.Config{Num: g.config.QueueNum + uint16(i), FailClosed: g.config.FailsClosed(), Log: g.log})
 		if err != nil {
 			return err
 		}

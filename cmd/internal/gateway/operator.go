@@ -115,6 +115,7 @@ func fixed(now, next *config.Config) string {
 		{"metrics", now.Metrics == next.Metrics},
 		{"log_format", now.LogFormat == next.LogFormat},
 		{"log_level", now.LogLevel == next.LogLevel},
+		{"fail", now.Fail == next.Fail},
 		{"observe", now.Observe == next.Observe},
 		{"audit", now.Audit == next.Audit},
 	} {

@@ -48,13 +48,17 @@ func Open(cfg Config) (*Queue, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	flags := uint32(nfqueue.NfQaCfgFlagFailOpen | nfqueue.NfQaCfgFlagGSO)
+	if cfg.FailClosed {
+		flags = 0
+	}
 	nf, err := nfqueue.Open(&nfqueue.Config{
 		NetNS:        cfg.NetNS,
 		NfQueue:      cfg.Num,
 		MaxQueueLen:  cfg.MaxLen,
 		MaxPacketLen: copyRange,
 		Copymode:     nfqueue.NfQnlCopyNone, // see bind
-		Flags:        nfqueue.NfQaCfgFlagFailOpen | nfqueue.NfQaCfgFlagGSO,
+		Flags:        flags,
 		Logger:       logger{cfg.Log.With("queue", cfg.Num)},
 	})
 	if err != nil {

@@ -21,11 +21,14 @@ type Config struct {
 	ReadBuffer int          // bytes of the netlink socket's buffer; 0 means 8 MiB
 	NetNS      int          // file descriptor of a network namespace; 0 means the current one
 	Log        *slog.Logger // nil: nothing is logged
+
+	// FailClosed: packets that come while the queue is full are dropped.
+	FailClosed bool
 }
 
 // A Queue is a netfilter queue that is bound to this process. When it is
-// full, packets go on unseen (fail open). Its methods are safe for concurrent
-// use.
+// full, packets go on unseen (fail open), unless it fails closed. Its methods
+// are safe for concurrent use.
 type Queue struct {
 	num      uint16
 	nf       *nfqueue.Nfqueue
