@@ -72,7 +72,10 @@ func migrate(t *testing.T, l *lab.Lab, kind string) {
 	}
 	load(before)
 	everyVariantPasses(t, l, 4)
-	if out, err := l.Exec(lab.Fresh, "ftpinhole", "check"); err == nil || !strings.Contains(out, "attaches the kernel's FTP helper to port 21") {
-		t.Errorf("check does not name the helper: %v\n%s", err, out)
+	out, err := l.Exec(lab.Fresh, "ftpinhole", "check")
+	for _, want := range []string{"attaches the kernel's FTP helper to port 21", "lets everybody connect to port 50000"} {
+		if err == nil || !strings.Contains(out, want) {
+			t.Errorf("check does not say that a rule %s: %v\n%s", want, err, out)
+		}
 	}
 }

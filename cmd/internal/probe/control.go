@@ -127,7 +127,8 @@ func flowtables(rs *ruleset, cfg Config) []Row {
 }
 
 // helpers looks for the kernel's own FTP helper on our ports: it would open
-// ports of its own, and drop control packets that it dislikes.
+// ports of its own, and drop control packets that it dislikes. Where it is meant
+// to be there, that is no error.
 func helpers(rs *ruleset, cfg Config) []Row {
 	const name = "kernel helper"
 	found := wherever(rs, cfg, allHooks(), cfg.firstPackets, func(c *chain, r rule) bool {
@@ -156,6 +157,11 @@ func helpers(rs *ruleset, cfg Config) []Row {
 	}
 	if len(rows) == 0 {
 		rows = []Row{{Name: name, Detail: "not on port " + portList(cfg.Ports)}}
+	}
+	for i := range rows {
+		if cfg.BesideHelper {
+			rows[i].Level = min(rows[i].Level, Warning)
+		}
 	}
 	return rows
 }

@@ -46,6 +46,8 @@ type Config struct {
 	Queues   int
 	Mark     uint32 // the ct mark bit of pinholes
 	Table    string // our own table, family inet; not judged
+	// BesideHelper: the kernel's FTP helper on our ports is meant to be there.
+	BesideHelper bool
 }
 
 // Run gives all rows, in the order in which one would mend them. It takes a
@@ -77,6 +79,7 @@ func Run(ctx context.Context, cfg Config) []Row {
 	rows = append(rows, accounting())
 	if rs != nil {
 		rows = append(rows, acceptLines(rs, cfg)...)
+		rows = append(rows, openRanges(rs, cfg)...)
 		rows = append(rows, helpers(rs, cfg)...)
 		rows = append(rows, flowtables(rs, cfg)...)
 		rows = append(rows, marks(rs, cfg)...)

@@ -25,7 +25,7 @@ func TestAllRows(t *testing.T) {
 		}
 	}
 	want := []string{"capabilities", "nft", "queue statement", "queue", "conntrack", "events", "accounting",
-		"accept line", "kernel helper", "flowtable", "mark"}
+		"accept line", "open ports", "kernel helper", "flowtable", "mark"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
