@@ -83,7 +83,7 @@ func TestRuleForOneClient(t *testing.T) {
 }
 
 // Beside the kernel's helper on the same port the daemon does not start, unless
-// it is told to or observes.
+// it is told to or observes; and check sees it the same way.
 func TestKernelHelperIsRefused(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
@@ -94,4 +94,18 @@ func TestKernelHelperIsRefused(t *testing.T) {
 	}
 	l.StartDaemon("--observe").Stop()
 	configured(t, l, "allow_kernel_helper = true\n").Stop()
+
+	if _, err := l.Exec(lab.Gateway, "nft", "insert", "rule", "inet", "firewall", "judge", "ct mark and 0x10000000 == 0x10000000 accept"); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]int{"": 1, "observe = true\n": 0, "allow_kernel_helper = true\n": 0} {
+		path := filepath.Join(t.TempDir(), "f.toml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, _, code := l.Program(lab.Gateway, nil, "check", "--config", path)
+		if code != want || !strings.Contains(out, "attaches the kernel's FTP helper to port 21") {
+			t.Errorf("check with %q: exit %d, want %d\n%s", text, code, want, out)
+		}
+	}
 }
