@@ -23,21 +23,45 @@ func TestDocumentedReload(t *testing.T) {
 		t.Errorf("%d keys were found on the page", len(rows))
 	}
 	for _, row := range rows {
-		path := strings.Split(row[1], ".")
-		if i := slices.Index(path, "rule"); i >= 0 {
-			path = path[:i+1]
-		}
-		now, next := config.Default(), config.Default()
-		key, ok := field(reflect.ValueOf(&next).Elem(), path)
-		if !ok {
-			t.Errorf("there is no key %s", row[1])
-			continue
-		}
-		vary(t, key)
-		if refused := fixed(&now, &next) != ""; refused != (row[2] == "restart") {
+		if refused := refuses(t, row[1]); refused != (row[2] == "restart") {
 			t.Errorf("%s: a reload refuses it: %v; the page says %q", row[1], refused, row[2])
 		}
 	}
+}
+
+// So it is with the man page.
+func TestManPageReload(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/man/ftpinhole.toml.5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	items := regexp.MustCompile(`(?m)^\.It Ic ([a-z0-9_.]+)( , .*| No = .*)?\n(\.Pq reload$)?`).FindAllStringSubmatch(string(page), -1)
+	if len(items) < 30 {
+		t.Errorf("%d keys were found on the page", len(items))
+	}
+	for _, item := range items {
+		const atStart = "allow_kernel_helper" // not refused, and without effect
+		if refused := refuses(t, item[1]); refused == (item[3] != "") && item[1] != atStart {
+			t.Errorf("%s: a reload refuses it: %v; the page says %q", item[1], refused, item[3])
+		}
+	}
+}
+
+// refuses reports whether a reload refuses another value of the key.
+func refuses(t *testing.T, name string) bool {
+	t.Helper()
+	path := strings.Split(name, ".")
+	if i := slices.Index(path, "rule"); i >= 0 {
+		path = path[:i+1]
+	}
+	now, next := config.Default(), config.Default()
+	key, ok := field(reflect.ValueOf(&next).Elem(), path)
+	if !ok {
+		t.Errorf("there is no key %s", name)
+		return false
+	}
+	vary(t, key)
+	return fixed(&now, &next) != ""
 }
 
 // field finds a key in a configuration.
