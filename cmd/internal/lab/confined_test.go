@@ -19,7 +19,8 @@ func TestConfined(t *testing.T) {
 	l := lab.New(t)
 	l.Firewall("accept-line")
 	l.StartServer("vsftpd", lab.Server)
-	d := l.StartDaemon()
+	metrics := filepath.Join(t.TempDir(), "m")
+	d := l.StartDaemon("--metrics", "unix:"+metrics)
 	mustFetch(t, l)
 	if out, _, _ := l.Program(lab.Gateway, nil, "status", "--socket", d.Socket, "-o", "json"); !strings.Contains(out, `"confined":"landlock"`) {
 		t.Errorf("status says %s", out)
@@ -42,8 +43,10 @@ func TestConfined(t *testing.T) {
 		}
 	}
 	d.Stop()
-	if _, err := os.Stat(d.Socket); err == nil {
-		t.Error("the control socket is still there")
+	for _, socket := range []string{d.Socket, metrics} {
+		if _, err := os.Stat(socket); err == nil {
+			t.Errorf("the socket %s is still there", socket)
+		}
 	}
 }
 
