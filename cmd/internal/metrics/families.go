@@ -105,7 +105,7 @@ func queues() []family {
 					put(float64(q.Errors), q.name(), "error")
 				}
 			}, "queue", "reason"),
-		counter("netlink_overruns_total", "Times that packets passed unseen, for the queue's socket was full.",
+		counter("netlink_overruns_total", "Times that the queue's socket was full, and packets could not be read.",
 			func(n *Numbers, put put) {
 				for _, q := range n.Queues {
 					put(float64(q.Overruns), q.name())
