@@ -173,6 +173,23 @@ func TestMetricsOnAUnixSocket(t *testing.T) {
 	}
 }
 
+// The daemon starts before the network: its address may come later.
+func TestMetricsOnAnAddressThatComesLater(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	for _, host := range []string{"192.0.2.9", "2001:db8::9"} {
+		at := net.JoinHostPort(host, "9521")
+		d := l.StartDaemon("--metrics", at)
+		if _, err := l.Exec(lab.Gateway, "ip", "address", "add", host, "dev", "lo"); err != nil {
+			t.Fatal(err)
+		}
+		if got := scrape(t, l, "--globoff", "http://"+at+"/metrics"); got["ready"] != 1 {
+			t.Errorf("a scrape shows %v", got)
+		}
+		d.Stop()
+	}
+}
+
 // By default there are none; and an address that cannot be had is said at the
 // start, before anything is changed.
 func TestMetricsAreOffByDefault(t *testing.T) {

@@ -2,12 +2,14 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"ftpinhole/cmd/internal/socket"
@@ -15,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -55,11 +58,24 @@ func listen(at string) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(at, "unix:"); ok {
 		return socket.Place{Path: path, Name: "metrics socket", Set: "metrics, --metrics"}.Listen()
 	}
-	l, err := net.Listen("tcp", at)
+	lc := net.ListenConfig{Control: freebind}
+	l, err := lc.Listen(context.Background(), "tcp", at)
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w; name another address (metrics, --metrics)", err)
 	}
 	return l, nil
+}
+
+// freebind lets a socket have an address that the machine has not got yet
+// (ip(7), IP_FREEBIND): the daemon starts before the network.
+func freebind(network, _ string, c syscall.RawConn) error {
+	level, option := unix.IPPROTO_IP, unix.IP_FREEBIND
+	if network == "tcp6" {
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_FREEBIND
+	}
+	var failed error
+	err := c.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, 1) })
+	return errors.Join(err, failed)
 }
 
 // handler answers GET. However many ask at once, the daemon is asked by one,
