@@ -15,6 +15,7 @@ func TestMigrate(t *testing.T) {
 			t.Parallel()
 			l := lab.New(t)
 			l.Fresh()
+			chooseIptables(t, l, "nft") // check cannot look into the other one's tables
 			l.StartServer("vsftpd", lab.Server)
 			shell(t, l, lab.Fresh, block{text: "sysctl -w net.ipv4.ip_forward=1"})
 			shell(t, l, lab.Fresh, blocks(t, "quick-start.md")[0]) // builds and installs

@@ -94,6 +94,16 @@ func foreground(t *testing.T, l *lab.Lab, b block) func() {
 	}
 }
 
+// chooseIptables makes iptables the variant nft or legacy on a fresh gateway.
+func chooseIptables(t *testing.T, l *lab.Lab, variant string) {
+	t.Helper()
+	for _, tool := range []string{"iptables", "ip6tables"} {
+		if _, err := l.Exec(lab.Fresh, "update-alternatives", "--set", tool, "/usr/sbin/"+tool+"-"+variant); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // everyVariantPasses downloads a file in each way that FTP has.
 func everyVariantPasses(t *testing.T, l *lab.Lab, families ...int) {
 	t.Helper()

@@ -20,7 +20,7 @@ func TestQuickStart(t *testing.T) {
 		choices  []string
 		iptables string // what the command iptables is on this machine
 	}{
-		{"nftables", []string{"nftables"}, ""},
+		{"nftables", []string{"nftables"}, "nft"},
 		{"iptables-nft", []string{"iptables"}, "nft"},
 		{"iptables-legacy", []string{"iptables"}, "legacy"},
 	} {
@@ -34,13 +34,7 @@ func TestQuickStart(t *testing.T) {
 		t.Run(reader.name, func(t *testing.T) {
 			l := lab.New(t)
 			l.Fresh()
-			if reader.iptables != "" {
-				for _, tool := range []string{"iptables", "ip6tables"} {
-					if _, err := l.Exec(lab.Fresh, "update-alternatives", "--set", tool, "/usr/sbin/"+tool+"-"+reader.iptables); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
+			chooseIptables(t, l, reader.iptables)
 			l.StartServer("vsftpd", lab.Server)
 			follow(t, l, steps)
 		})
