@@ -21,7 +21,7 @@ func newAuditShow() *cobra.Command {
 		Short: "Tell the story of one pinhole",
 		Long: `Tell what the audit trail knows of one pinhole and its session. The other formats
 print its records.`,
-		Args: cobra.ExactArgs(1),
+		Args: one("one pinhole by its id; find it: ftpinhole audit"),
 	}
 	s := trailSettings(cmd)
 	cmd.Flags().VarP(format, "output", "o", "format")

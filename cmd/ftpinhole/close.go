@@ -13,7 +13,7 @@ func newClose() *cobra.Command {
 		Long: `Close the pinhole with this id (see: ftpinhole list) before its time. A data
 connection that is established already goes on. Only root and the daemon's user
 may do that.`,
-		Args: cobra.ExactArgs(1),
+		Args: one("one pinhole by its id; list them: ftpinhole list"),
 	}
 	socket := socketFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -27,7 +27,7 @@ live ones, and print the audit records that would have been written, with the
 capture's times. Needs no rights and changes nothing. FILE - is standard input.
 
 A session whose handshake is not in the capture is joined in the middle.`,
-		Args: cobra.ExactArgs(1),
+		Args: one("one capture, or - for standard input"),
 	}
 	s := newSettings(cmd)
 	s.ports()

@@ -5,7 +5,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/spf13/cobra"
 )
+
+// one wants a single argument, and says what it is.
+func one(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("name %s", what)
+		}
+		return nil
+	}
+}
 
 // choice is a flag's value: one of a few words.
 type choice struct {

@@ -55,7 +55,7 @@ type Reader struct {
 func Open(path string) (*Reader, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("opening the capture: %w", err)
+		return nil, fmt.Errorf("opening the capture: %w; name a pcap or pcapng file", err)
 	}
 	r, err := NewReader(f)
 	if err != nil {

@@ -16,7 +16,7 @@ func (k *kernel) nft() []Row {
 	rows := []Row{{Name: "nft", Detail: "tables, timeout sets and limits of elements"}}
 	if err := k.tryIn(addSet); err != nil {
 		rows[0] = Row{Name: "nft", Level: Error, Cause: Missing, Detail: fmt.Sprintf("a timeout set with a limit for each element: %v", err),
-			Mend: "the kernel needs nf_tables with nft_limit and nft_counter, Linux 5.12 or later"}
+			Mend: "the kernel needs nf_tables with nft_limit and nft_counter, Linux 5.11 or later"}
 	}
 	return append(rows, queueStatement(
 		k.tryIn(func(t table) []draft { return t.rule("queue", nativeQueue) }),
@@ -69,7 +69,7 @@ func (k *kernel) tryIn(drafts func(table) []draft) error {
 }
 
 // addSet makes a set as the pinholes' is: elements that expire, each with a
-// counter and a limit of its own (NFTA_SET_EXPRESSIONS, Linux 5.12).
+// counter and a limit of its own (NFTA_SET_EXPRESSIONS, Linux 5.11).
 func addSet(t table) []draft {
 	const (
 		expressions = 18    // NFTA_SET_EXPRESSIONS

@@ -69,7 +69,7 @@ func Run(ctx context.Context, cfg Config) []Row {
 	if err != nil {
 		rows = append(rows, Row{
 			Name: "nft", Level: Error, Cause: Missing, Detail: fmt.Sprintf("the ruleset cannot be read: %v", err),
-			Mend: "the kernel needs nf_tables (Linux 5.10 or later): modprobe nf_tables",
+			Mend: "the kernel needs nf_tables (Linux 5.11 or later): modprobe nf_tables",
 		})
 	} else {
 		rows = append(rows, k.nft()...)
