@@ -22,15 +22,28 @@ const (
 	DoRearm
 	// DoRecord: write Record to the audit trail.
 	DoRecord
+	// DoAsk: find out how the gateway translates the control connection from
+	// Record.Client to Record.Server, and answer with Tracker.Translated. The
+	// packet in hand waits for that.
+	DoAsk
+	// DoKeep: before the packet in hand is released, see to it that all packets
+	// of the session Kept.Client to Kept.Server come by, and keep Kept for a
+	// next daemon. Answer with Tracker.Kept. A DoOpen that has a Kept asks for
+	// the same, and is answered with Tracker.Opened alone.
+	DoKeep
+	// DoForget: what was kept for the session from Record.Client to
+	// Record.Server is not needed any more.
+	DoForget
 )
 
 // Effect is one thing to be done.
 type Effect struct {
 	Do     Do
 	Record Record
+	Kept   *Kept // DoKeep, and those DoOpen that need it
 }
 
 // do appends an effect to those that the call in hand returns.
 func (t *Tracker) do(what Do, r Record) {
-	t.effects = append(t.effects, Effect{what, r})
+	t.effects = append(t.effects, Effect{Do: what, Record: r})
 }

@@ -131,4 +131,10 @@ type Pinhole struct {
 	FromPort uint16
 	Dst      netip.AddrPort // for a Deny possibly the zero value, or the foreign address
 	Timeout  time.Duration
+	// Outside is where the connection is sent to, if the gateway translates that
+	// to Dst; else the zero value.
+	Outside netip.AddrPort
+	// SeenAs is the source address that Dst sees, if the gateway translates Src
+	// to it; else the zero value.
+	SeenAs netip.Addr
 }

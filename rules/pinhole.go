@@ -12,6 +12,13 @@ type Pinhole struct {
 	SrcPort uint16         // 0: any
 	Dst     netip.AddrPort // of Src's family
 	Timeout time.Duration  // how long it waits for the connection
+
+	// Outside is where the connection is sent to if that is not Dst: the kernel
+	// translates it (DNAT). The zero value: it is not translated.
+	Outside netip.AddrPort
+	// SeenAs is the source that Dst sees if that is not Src (SNAT). Invalid: it
+	// is not translated.
+	SeenAs netip.Addr
 }
 
 // Key is what a pinhole lets pass, without its name and time. Two pinholes of
@@ -26,3 +33,6 @@ type Key struct {
 func (p Pinhole) Key() Key {
 	return Key{Src: p.Src, SrcPort: p.SrcPort, Dst: p.Dst}
 }
+
+// Tuple is one direction of a TCP connection.
+type Tuple struct{ Src, Dst netip.AddrPort }
