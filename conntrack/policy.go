@@ -21,6 +21,9 @@ type Terms struct {
 	// ActiveSourcePort is the only source port that an active data connection
 	// may come from (RFC 959 3.2 says 20); 0 is any.
 	ActiveSourcePort uint16
+	// PasvPeer: whatever address a 227 names, the server's own is meant. It is
+	// written into the line instead.
+	PasvPeer bool
 }
 
 // Request is a data channel that was negotiated and may be opened.

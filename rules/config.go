@@ -6,6 +6,12 @@ const (
 	PassiveMode = "passive"
 )
 
+// What a server's 227 may name, as Settings.PasvAddress spells it.
+const (
+	OwnAddress  = "own"  // the server's own address
+	PeerAddress = "peer" // any: the server's own is meant
+)
+
 // Config is the policy as the operator writes it: the table [policy] of the
 // configuration file. Its zero value is the strict default.
 type Config struct {
@@ -56,6 +62,11 @@ type Settings struct {
 	// ActiveSourcePort is the port that a server must connect from in active
 	// mode, 0 for any. Default 0; RFC 959 section 3.2 has 20.
 	ActiveSourcePort *uint16 `toml:"active_source_port"`
+	// PasvAddress is "own" or "peer". With "own" a 227 that names another
+	// address than the server's own is refused. With "peer" that address is
+	// replaced by the server's own: for a server behind somebody else's NAT that
+	// announces its inside address, or 0.0.0.0. Default "own".
+	PasvAddress *string `toml:"pasv_address"`
 }
 
 // ForeignPair allows a peer in Peer to announce an address in Foreign. Both are

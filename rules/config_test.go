@@ -28,6 +28,7 @@ login_required = false
 [[policy.rule]]
 allow = false
 active_source_port = 20
+pasv_address = "peer"
 `
 	var file struct {
 		Policy rules.Config `toml:"policy"`
@@ -43,7 +44,7 @@ active_source_port = 20
 				ForeignPairs:  []rules.ForeignPair{{Peer: "10.0.0.0/8", Foreign: "192.0.2.7"}},
 				LoginRequired: ptr(false),
 			}},
-			{Settings: rules.Settings{Allow: ptr(false), ActiveSourcePort: ptr[uint16](20)}},
+			{Settings: rules.Settings{Allow: ptr(false), ActiveSourcePort: ptr[uint16](20), PasvAddress: ptr("peer")}},
 		},
 	}
 	if diff := cmp.Diff(want, file.Policy); diff != "" {

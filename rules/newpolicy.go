@@ -93,6 +93,12 @@ func (c Settings) over(base settings, key string) (settings, error) {
 	if c.ActiveSourcePort != nil {
 		s.terms.ActiveSourcePort = *c.ActiveSourcePort
 	}
+	if c.PasvAddress != nil {
+		s.terms.PasvPeer = *c.PasvAddress == PeerAddress
+		if *c.PasvAddress != OwnAddress && *c.PasvAddress != PeerAddress {
+			errs = append(errs, fmt.Errorf("%s.pasv_address: %q is none: write %q or %q", key, *c.PasvAddress, OwnAddress, PeerAddress))
+		}
+	}
 	return s, errors.Join(errs...)
 }
 

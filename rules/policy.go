@@ -20,6 +20,7 @@ type Terms struct {
 	LoginRequired    bool   // nothing opens before 230 or 232
 	WaitFor2xx       bool   // PORT and EPRT open with the server's 2xx only
 	ActiveSourcePort uint16 // where active data connections come from; 0: any
+	PasvPeer         bool   // whatever address a 227 names, the server's own is meant
 }
 
 // Policy decides which data channels are opened. It never changes, and may be

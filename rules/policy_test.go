@@ -135,13 +135,13 @@ func TestDecide(t *testing.T) {
 // comes from the defaults.
 func TestRules(t *testing.T) {
 	p := policy(t, rules.Config{
-		Settings: rules.Settings{LowestPort: ptr[uint16](2000), WaitFor2xx: ptr(true)},
+		Settings: rules.Settings{LowestPort: ptr[uint16](2000), WaitFor2xx: ptr(true), PasvAddress: ptr("peer")},
 		Rules: []rules.Rule{
 			{Clients: []string{"10.0.1.66"}, Settings: rules.Settings{Allow: ptr(false)}},
 			{Clients: []string{"10.0.1.0/24"}, Servers: []string{"10.0.2.2", "2001:db8::2"}, Settings: rules.Settings{
 				Modes: []string{"passive"}, LoginRequired: ptr(false), ActiveSourcePort: ptr[uint16](20),
 			}},
-			{Clients: []string{"10.0.1.2"}, Settings: rules.Settings{LowestPort: ptr[uint16](40000), WaitFor2xx: ptr(false)}},
+			{Clients: []string{"10.0.1.2"}, Settings: rules.Settings{LowestPort: ptr[uint16](40000), WaitFor2xx: ptr(false), PasvAddress: ptr("own")}},
 		},
 	})
 	for _, test := range []struct {
@@ -151,13 +151,13 @@ func TestRules(t *testing.T) {
 		terms   rules.Terms
 	}{
 		{"first rule", passive(func(r *rules.Request) { r.Client = netip.MustParseAddr("10.0.1.66") }), rules.PeerNotAllowed,
-			rules.Terms{LoginRequired: true, WaitFor2xx: true}},
+			rules.Terms{LoginRequired: true, WaitFor2xx: true, PasvPeer: true}},
 		{"second rule", active(nil), rules.ModeNotAllowed,
-			rules.Terms{WaitFor2xx: true, ActiveSourcePort: 20}},
+			rules.Terms{WaitFor2xx: true, ActiveSourcePort: 20, PasvPeer: true}},
 		{"second rule, mapped client", active(func(r *rules.Request) { r.Client = netip.MustParseAddr("::ffff:10.0.1.2") }), rules.ModeNotAllowed,
-			rules.Terms{WaitFor2xx: true, ActiveSourcePort: 20}},
+			rules.Terms{WaitFor2xx: true, ActiveSourcePort: 20, PasvPeer: true}},
 		{"second rule, default lowest port", passive(endpoint("10.0.2.2:1999")), rules.PrivilegedPort,
-			rules.Terms{WaitFor2xx: true, ActiveSourcePort: 20}},
+			rules.Terms{WaitFor2xx: true, ActiveSourcePort: 20, PasvPeer: true}},
 		{"third rule, since the second's server is another", active(func(r *rules.Request) {
 			r.Server = netip.MustParseAddr("10.0.2.3")
 			r.Endpoint = netip.MustParseAddrPort("10.0.1.2:39999")
@@ -165,7 +165,7 @@ func TestRules(t *testing.T) {
 		{"no rule", active(func(r *rules.Request) {
 			r.Client = netip.MustParseAddr("10.0.9.9")
 			r.Endpoint = netip.MustParseAddrPort("10.0.9.9:2000")
-		}), "", rules.Terms{LoginRequired: true, WaitFor2xx: true}},
+		}), "", rules.Terms{LoginRequired: true, WaitFor2xx: true, PasvPeer: true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := p.Decide(test.request); got != test.want {
@@ -237,6 +237,8 @@ func TestNewPolicyErrors(t *testing.T) {
 			[]string{"policy.foreign_pairs[0].foreign", `""`}},
 		{"pair of two families", rules.Config{Settings: rules.Settings{ForeignPairs: []rules.ForeignPair{{Peer: "10.0.0.1", Foreign: "::/0"}}}},
 			[]string{"policy.foreign_pairs[0]", "different families"}},
+		{"address of a 227", rules.Config{Settings: rules.Settings{PasvAddress: ptr("any")}},
+			[]string{"policy.pasv_address", `"any"`, `write "own" or "peer"`}},
 		{"several at once", rules.Config{
 			Settings: rules.Settings{LowestPort: ptr[uint16](0)},
 			Rules:    []rules.Rule{{Settings: rules.Settings{Modes: []string{"x"}}}},
