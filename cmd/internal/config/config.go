@@ -34,8 +34,16 @@ type Config struct {
 	AllowKernelHelper bool `toml:"allow_kernel_helper"`
 
 	Policy rules.Config `toml:"policy"`
+	NAT    NAT          `toml:"nat"`
 	Limits Limits       `toml:"limits"`
 	Audit  Audit        `toml:"audit"`
+}
+
+// NAT is about sessions whose addresses this machine translates.
+type NAT struct {
+	// Ports are the lowest and the highest port that is announced in place of one
+	// that is taken on the outside address.
+	Ports []uint16 `toml:"ports"`
 }
 
 // Audit is about the trail that `ftpinhole audit` asks, in the state directory.
@@ -92,6 +100,7 @@ func Default() Config {
 		LogFormat:      "text",
 		LogLevel:       "info",
 		Fail:           FailOpen,
+		NAT:            NAT{Ports: []uint16{49152, 65535}},
 		Limits: Limits{
 			LineBytes:           4096,
 			CommandsOutstanding: 32,
@@ -105,8 +114,8 @@ func Default() Config {
 	}
 }
 
-// QueueCount is how many queues are used: one for each CPU, up to four, unless
-// the configuration has a number.
+// QueueCount is how many queues sessions are spread over: one for each CPU, up to
+// four, unless the configuration has a number. RewriteQueues follow them.
 func (c *Config) QueueCount() int {
 	if c.Queues == 0 {
 		return min(runtime.NumCPU(), 4)
@@ -119,6 +128,11 @@ func (c *Config) MetricsSocket() (path string, ok bool) { return strings.CutPref
 
 // FailsClosed reports whether control packets that nobody reads are dropped.
 func (c *Config) FailsClosed() bool { return c.Fail == FailClosed }
+
+// RewriteQueues is how many queues come after the first QueueCount: for sessions
+// in which an address was rewritten with another length, one in which their
+// acknowledgements are read before conntrack sees them, and one for the rest.
+const RewriteQueues = 2
 
 // NewPolicy puts the policy in force, with what it needs of the other keys.
 func (c *Config) NewPolicy() (*rules.Policy, error) {

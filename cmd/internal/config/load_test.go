@@ -53,6 +53,8 @@ modes = ["passive"]
 [[policy.rule]]
 clients = ["10.0.0.0/8"]
 wait_for_2xx = true
+[nat]
+ports = [20000, 29999]
 [limits]
 sessions = 10
 [audit]
@@ -69,6 +71,7 @@ max_size_mb = 64
 			Settings: rules.Settings{Modes: passive},
 			Rules:    []rules.Rule{{Clients: []string{"10.0.0.0/8"}, Settings: rules.Settings{WaitFor2xx: &yes}}},
 		},
+		NAT:    NAT{Ports: []uint16{20000, 29999}},
 		Limits: Default().Limits,
 		Audit:  Audit{Required: true, KeepDays: 7, MaxSizeMB: 64},
 	}
@@ -154,7 +157,7 @@ func TestErrors(t *testing.T) {
 		{"hook", "hooks = ['prerouting']", `f.toml:1: hooks: "prerouting" is none; write "forward", "input" or "output"`},
 		{"hook twice", "hooks = ['input', 'input']", `f.toml:1: hooks: "input" is there twice; remove one`},
 		{"queues", "queues = 65", `f.toml:1: queues: 65 is out of range; write 1 to 64, or 0 for one a CPU`},
-		{"last queue", "queue_num = 65535\nqueues = 2", `f.toml:1: queue_num: 65535 and the 2 queues from there end at 65536; write at most 65534`},
+		{"last queue", "queue_num = 65533\nqueues = 2", `f.toml:1: queue_num: 65533 and the 4 queues from there (2 of them for rewritten sessions) end at 65536; write at most 65532`},
 		{"expect", "backend = 'expect'", `f.toml:1: backend: "expect" is not in this version; write "auto" or "nft"`},
 		{"backend", "backend = 'pf'", `f.toml:1: backend: "pf" is none; write "auto" or "nft"`},
 		{"mark of two bits", "mark = 3", `f.toml:1: mark: 0x3 is not one bit outside of 0x60000000, which is reserved; write one bit, like 0x10000000`},
@@ -170,6 +173,13 @@ func TestErrors(t *testing.T) {
 		{"log format", "log_format = 'xml'", `f.toml:1: log_format: "xml" is none; write "text" or "json"`},
 		{"log level", "log_level = 'loud'", `f.toml:1: log_level: "loud" is none; write "debug", "info", "warn" or "error"`},
 		{"fail", "fail = 'shut'", `f.toml:1: fail: "shut" is none; write "open" or "closed"`},
+		{"no ports for NAT", "[nat]\nports = []", `f.toml:2: nat.ports: there are 0; write two, the lowest and the highest, like [49152, 65535]`},
+		{"one port for NAT", "[nat]\nports = [49152]", `f.toml:2: nat.ports: there are 1; write two, the lowest and the highest, like [49152, 65535]`},
+		{"three ports for NAT", "nat.ports = [2000, 3000, 4000]", `f.toml:1: nat.ports: there are 3; write two, the lowest and the highest, like [49152, 65535]`},
+		{"privileged ports for NAT", "[nat]\nports = [1023, 65535]", `f.toml:2: nat.ports: 1023 is a privileged port; write 1024 or more as the lowest`},
+		{"few ports for NAT", "[nat]\nports = [2000, 2998]", `f.toml:2: nat.ports: 2000 to 2998 are less than 1000 ports; write more, like [49152, 65535]`},
+		{"ports for NAT the wrong way", "[nat]\nports = [65535, 49152]", `f.toml:2: nat.ports: 65535 to 49152 are less than 1000 ports; write more, like [49152, 65535]`},
+		{"address of a 227", "[[policy.rule]]\npasv_address = 'any'", `f.toml:2: policy.rule[0].pasv_address: "any" is none: write "own" or "peer"`},
 		{"line_bytes", "[limits]\nline_bytes = 511", `f.toml:2: limits.line_bytes: 511 is out of range; write 512 to 65536`},
 		{"limits, dotted", "limits.half_open = 0", `f.toml:1: limits.half_open: 0 is out of range; write 1 to 65536`},
 		{"keep_days", "[audit]\nkeep_days = 0", `f.toml:2: audit.keep_days: 0 is out of range; write 1 to 36500`},
@@ -231,6 +241,16 @@ func TestValidateAfterFlags(t *testing.T) {
 	c.Mark = 0x40000000
 	if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), "mark: ") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// What just fits is taken.
+func TestBounds(t *testing.T) {
+	c := Default()
+	c.Queues, c.QueueNum = 2, 65532
+	c.NAT.Ports = []uint16{1024, 2023}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -307,7 +327,7 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("loaded, but %v", err)
 		}
 		if len(c.Ports) == 0 || len(c.Hooks) == 0 || c.Mark&0x60000000 != 0 || c.Mark == 0 || c.PinholeTimeout.Duration <= 0 ||
-			c.Limits.LineBytes < 512 || c.QueueCount() < 1 || strings.Contains(fmt.Sprint(c.Ports), "[0") {
+			len(c.NAT.Ports) != 2 || c.Limits.LineBytes < 512 || c.QueueCount() < 1 || strings.Contains(fmt.Sprint(c.Ports), "[0") {
 			t.Errorf("valid, but %+v", c)
 		}
 	})

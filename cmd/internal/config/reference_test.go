@@ -94,7 +94,7 @@ func keysOf(typ reflect.Type, table string) []string {
 		case name == "-":
 		case f.Anonymous:
 			keys = append(keys, keysOf(f.Type, table)...)
-		case f.Type == reflect.TypeFor[rules.Config]() || slices.Contains([]reflect.Type{reflect.TypeFor[Limits](), reflect.TypeFor[Audit]()}, f.Type):
+		case f.Type == reflect.TypeFor[rules.Config]() || slices.Contains([]reflect.Type{reflect.TypeFor[NAT](), reflect.TypeFor[Limits](), reflect.TypeFor[Audit]()}, f.Type):
 			keys = append(keys, keysOf(f.Type, name+".")...)
 		default:
 			keys = append(keys, table+name)

@@ -19,6 +19,8 @@ const (
 	reservedMark = 0x60000000
 	minTimeout   = time.Second
 	maxTimeout   = 300 * time.Second
+	// minNATPorts leaves enough to find a free one by chance.
+	minNATPorts = 1000
 )
 
 // keyError is a value that will not do. The text begins with what is wrong and
@@ -46,8 +48,9 @@ func (c *Config) problems() []keyError {
 	c.checkHooks(bad)
 	if c.Queues < 0 || c.Queues > maxQueues {
 		bad("queues", "%d is out of range; write 1 to %d, or 0 for one a CPU", c.Queues, maxQueues)
-	} else if last := int(c.QueueNum) + c.QueueCount() - 1; last > 65535 {
-		bad("queue_num", "%d and the %d queues from there end at %d; write at most %d", c.QueueNum, c.QueueCount(), last, 65536-c.QueueCount())
+	} else if n := c.QueueCount() + RewriteQueues; int(c.QueueNum)+n > 65536 {
+		bad("queue_num", "%d and the %d queues from there (%d of them for rewritten sessions) end at %d; write at most %d",
+			c.QueueNum, n, RewriteQueues, int(c.QueueNum)+n-1, 65536-n)
 	}
 	switch {
 	case c.Backend == "expect":
@@ -79,6 +82,7 @@ func (c *Config) problems() []keyError {
 	if c.Fail != FailOpen && c.Fail != FailClosed {
 		bad("fail", `%q is none; write "open" or "closed"`, c.Fail)
 	}
+	c.NAT.check(bad)
 	c.Limits.check(bad)
 	c.Audit.check(bad)
 	c.checkPolicy(bad)
@@ -129,6 +133,19 @@ func (c *Config) checkMetrics(bad func(key, format string, args ...any)) {
 	host, port, err := net.SplitHostPort(c.Metrics)
 	if n, bound := strconv.ParseUint(port, 10, 16); err != nil || host == "" || bound != nil || n == 0 {
 		bad("metrics", "%q is no address and port; %s", c.Metrics, mend)
+	}
+}
+
+func (n *NAT) check(bad func(key, format string, args ...any)) {
+	if len(n.Ports) != 2 {
+		bad("nat.ports", "there are %d; write two, the lowest and the highest, like [49152, 65535]", len(n.Ports))
+		return
+	}
+	switch low, high := n.Ports[0], n.Ports[1]; {
+	case low < 1024:
+		bad("nat.ports", "%d is a privileged port; write 1024 or more as the lowest", low)
+	case int(high)-int(low)+1 < minNATPorts:
+		bad("nat.ports", "%d to %d are less than %d ports; write more, like [49152, 65535]", low, high, minNATPorts)
 	}
 }
 
