@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -174,19 +173,6 @@ func (l *Lab) Exec(where Where, name string, args ...string) (string, error) {
 // Ruleset is what nft lists in the gateway, with or without -j.
 func (l *Lab) Ruleset(args ...string) (string, error) {
 	return l.Exec(Gateway, "nft", append(args, "list", "ruleset")...)
-}
-
-// Dropped is how many packets the nft firewall dropped since it was loaded.
-func (l *Lab) Dropped() (int, error) {
-	out, err := l.Exec(Gateway, "nft", "list", "counter", "inet", "firewall", "dropped")
-	if err != nil {
-		return 0, err
-	}
-	match := regexp.MustCompile(`packets (\d+)`).FindStringSubmatch(out)
-	if match == nil {
-		return 0, fmt.Errorf("no packet count in %q", out)
-	}
-	return strconv.Atoi(match[1])
 }
 
 // Queued is how many packets the gateway's queues were given since they were
