@@ -137,6 +137,14 @@ func (d *datagrams) send(t testing.TB, n int) {
 	}
 }
 
+// attempt is send where datagrams may be dropped, which the sender is told of.
+func (d *datagrams) attempt(n int) {
+	for range n {
+		d.next++
+		_, _ = d.from.Write(binary.BigEndian.AppendUint32(nil, d.next))
+	}
+}
+
 func (d *datagrams) arrived() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -68,7 +68,7 @@ func Open(cfg Config) (*Queue, error) {
 		return nil, fmt.Errorf("queue %d: %w", cfg.Num, err)
 	}
 	q := newQueue(cfg)
-	q.nf, q.verdict = nf, q
+	q.nf, q.judge = nf, q
 	if err := q.bind(); err != nil {
 		nf.Close() // or it stays bound without a reader
 		return nil, err
@@ -78,13 +78,13 @@ func Open(cfg Config) (*Queue, error) {
 
 func newQueue(cfg Config) *Queue {
 	return &Queue{
-		num: cfg.Num, log: cfg.Log,
+		num: cfg.Num, failClosed: cfg.FailClosed, log: cfg.Log,
 		running: make(chan struct{}), stopped: make(chan struct{}), closing: make(chan struct{}),
 	}
 }
 
 // connect replaces go-nfqueue's connection by one that reads into buffers
-// that are used again, and whose socket holds a burst. Overruns are reported
+// that are used again, and whose socket holds a burst, and a long verdict. Overruns are reported
 // (NETLINK_NO_ENOBUFS stays off), since they are counted.
 func connect(old *netlink.Conn, cfg Config) (*netlink.Conn, error) {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: cfg.NetNS, MessageBufferSize: messageSize})
@@ -92,9 +92,10 @@ func connect(old *netlink.Conn, cfg Config) (*netlink.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a netlink socket: %w", err)
 	}
-	if err := c.SetReadBuffer(cfg.ReadBuffer); err != nil {
+	// A verdict can carry a packet, whatever net.core.wmem_default says.
+	if err := errors.Join(c.SetReadBuffer(cfg.ReadBuffer), c.SetWriteBuffer(messageSize)); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("setting the netlink socket's buffer: %w", err)
+		return nil, fmt.Errorf("setting the netlink socket's buffers: %w", err)
 	}
 	return c, nil
 }

@@ -22,7 +22,10 @@ type Config struct {
 	NetNS      int          // file descriptor of a network namespace; 0 means the current one
 	Log        *slog.Logger // nil: nothing is logged
 
-	// FailClosed: packets that come while the queue is full are dropped.
+	// FailClosed is for the packets of sessions that must not pass as they are:
+	// those that cannot be read are dropped, and TCP sends them again.
+	// They come in segments as they are on the line, not as large as the kernel
+	// holds them: see AcceptAs.
 	FailClosed bool
 }
 
@@ -30,16 +33,17 @@ type Config struct {
 // full, packets go on unseen (fail open), unless it fails closed. Its methods
 // are safe for concurrent use.
 type Queue struct {
-	num      uint16
-	nf       *nfqueue.Nfqueue
-	verdict  acceptor // the Queue itself, except in tests without a kernel
-	log      *slog.Logger
-	counters counters
+	num        uint16
+	failClosed bool
+	nf         *nfqueue.Nfqueue
+	judge      judge // the Queue itself, except in tests without a kernel
+	log        *slog.Logger
+	counters   counters
 
 	handle  func(*Packet) // set before running is closed
 	running chan struct{} // closed by Run; packets wait for it
 	started atomic.Bool
-	passing atomic.Bool   // Run has ended: packets are accepted unseen
+	passing atomic.Bool   // Run has ended: packets pass unread
 	stopped chan struct{} // closed when the reader has ended by itself
 	stop    sync.Once
 
@@ -53,10 +57,10 @@ type Queue struct {
 
 // Run hands each packet to handle, one after the other, until ctx is done
 // (then it returns nil) or Close is called, and can be called once. The handler must see to it that
-// each packet is accepted, itself or later; after a panic in it Run does that.
+// each packet gets its verdict, itself or later; after a panic in it Run does that.
 // After Run has returned, packets are accepted unseen until Close, so that
-// the rules can be taken away without holding up anyone. It does not wait for
-// a handler that is still busy.
+// the rules can be taken away without holding up anyone. Where the queue fails
+// closed, both are dropped. It does not wait for a handler that is still busy.
 func (q *Queue) Run(ctx context.Context, handle func(*Packet)) error {
 	if !q.started.CompareAndSwap(false, true) {
 		return fmt.Errorf("queue %d: %w: Run was called before", q.num, ErrStopped)
@@ -82,7 +86,7 @@ func (q *Queue) receive(a nfqueue.Attribute) int {
 	}
 	q.counters.received.Add(1)
 	q.lastID.Store(*a.PacketID)
-	p := &Packet{ID: *a.PacketID, verdict: q.verdict}
+	p := &Packet{ID: *a.PacketID, judge: q.judge}
 	if a.Hook != nil {
 		p.Hook = *a.Hook
 	}
@@ -91,21 +95,30 @@ func (q *Queue) receive(a nfqueue.Attribute) int {
 	}
 	if a.Payload == nil || len(*a.Payload) == 0 {
 		q.counters.bare.Add(1)
-		p.Accept()
+		q.pass(p)
 		return 0
 	}
 	p.Payload = *a.Payload
 	select {
 	case <-q.running:
-	case <-q.closing: // which accepts all that wait
+	case <-q.closing: // Close sees to all that wait
 		return 0
 	}
 	if q.passing.Load() {
-		p.Accept()
+		q.pass(p)
 		return 0
 	}
 	q.deliver(p)
 	return 0
+}
+
+// pass gives a packet that nobody has read its verdict.
+func (q *Queue) pass(p *Packet) {
+	if q.failClosed {
+		p.Drop()
+		return
+	}
+	p.Accept()
 }
 
 // deliver calls the handler, whose panic costs no more than this packet's inspection.
@@ -115,7 +128,7 @@ func (q *Queue) deliver(p *Packet) {
 		if v == nil {
 			return
 		}
-		p.Accept()
+		q.pass(p)
 		q.counters.panics.Add(1)
 		if now := time.Now(); now.Sub(q.lastPanic) >= time.Second { // whoever can cause it must not fill the log
 			q.lastPanic = now
@@ -150,20 +163,20 @@ func (q *Queue) fail(err error) int {
 	return 0
 }
 
-// accept sends one verdict. The kernel's answer, if it has a complaint,
+// verdict sends one verdict. The kernel's answer, if it has a complaint,
 // arrives at fail.
-func (q *Queue) accept(id uint32) {
+func (q *Queue) verdict(id uint32, verdict int, as []byte) {
 	// A message that could not be sent did not reach the kernel: a second try
 	// is not a second verdict.
 	var err error
 	for range 3 {
 		select {
-		case <-q.closing: // Close accepts it
+		case <-q.closing: // Close sees to it
 			return
 		default:
 		}
-		if err = q.nf.SetVerdict(id, nfqueue.NfAccept); err == nil {
-			q.counters.accepted.Add(1)
+		if err = q.send(id, verdict, as); err == nil {
+			q.counters.judged(verdict, as)
 			return
 		}
 	}
@@ -175,14 +188,26 @@ func (q *Queue) accept(id uint32) {
 	}
 }
 
-// Close lets the packets that wait go on, and unbinds the queue. It returns
-// when no handler is running any more. Further calls do nothing.
+func (q *Queue) send(id uint32, verdict int, as []byte) error {
+	if as == nil {
+		return q.nf.SetVerdict(id, verdict)
+	}
+	return q.nf.SetVerdictWithOption(id, verdict, nfqueue.WithAlteredPacket(as))
+}
+
+// Close lets the packets that wait go on, or drops them if the queue fails
+// closed, and unbinds the queue. It returns when no handler is running any
+// more. Further calls do nothing.
 func (q *Queue) Close() error {
 	q.closeOnce.Do(func() {
 		close(q.closing)
+		verdict := nfqueue.NfAccept
+		if q.failClosed {
+			verdict = nfqueue.NfDrop
+		}
 		// All up to this number, which is far beyond what was read: ids count
 		// up, and are compared modulo 2^32 (nfq_id_after in nfnetlink_queue.c).
-		if err := q.nf.SetVerdictBatch(q.lastID.Load()+1<<30, nfqueue.NfAccept); err != nil {
+		if err := q.nf.SetVerdictBatch(q.lastID.Load()+1<<30, verdict); err != nil {
 			q.log.Warn("waiting packets were not released", "queue", q.num, "error", err)
 		}
 		if err := q.nf.Close(); err != nil {

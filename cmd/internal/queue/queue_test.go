@@ -22,22 +22,35 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// verdicts counts what the kernel would be told.
+// verdicts keeps what the kernel would be told: a word for each verdict.
 type verdicts struct {
 	mu sync.Mutex
-	of map[uint32]int
+	of map[uint32]string
 }
 
-func (v *verdicts) accept(id uint32) {
+func (v *verdicts) verdict(id uint32, verdict int, as []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.of[id]++
+	switch {
+	case verdict == nfqueue.NfDrop && as == nil:
+		v.of[id] += "drop "
+	case verdict == nfqueue.NfAccept && as == nil:
+		v.of[id] += "accept "
+	case verdict == nfqueue.NfAccept:
+		v.of[id] += fmt.Sprintf("accept as %.8q ", as)
+	default:
+		v.of[id] += fmt.Sprintf("verdict %d ", verdict)
+	}
 }
 
-func fakeQueue(log *slog.Logger) (*Queue, *verdicts) {
-	v := &verdicts{of: map[uint32]int{}}
-	q := newQueue(Config{Num: 7, Log: log})
-	q.verdict = v
+func fakeQueue(cfg Config) (*Queue, *verdicts) {
+	v := &verdicts{of: map[uint32]string{}}
+	cfg.Num = 7
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	q := newQueue(cfg)
+	q.judge = v
 	return q, v
 }
 
@@ -50,41 +63,75 @@ func message(id uint32, payload string) nfqueue.Attribute {
 	return a
 }
 
-func TestAcceptOnce(t *testing.T) {
-	v := &verdicts{of: map[uint32]int{}}
-	p := &Packet{ID: 3, verdict: v}
+// Of many verdicts at once one wins, whichever, and says so.
+func TestOneVerdict(t *testing.T) {
+	v := &verdicts{of: map[uint32]string{}}
+	p := &Packet{ID: 3, judge: v}
 	var won atomic.Int32
 	var wg sync.WaitGroup
-	for range 16 {
+	for i := range 18 {
 		wg.Go(func() {
-			if p.Accept() {
+			verdict := [...]func() bool{p.Accept, p.Drop, func() bool { return p.AcceptAs([]byte("other")) }}[i%3]
+			if verdict() {
 				won.Add(1)
 			}
 		})
 	}
 	wg.Wait()
-	if won.Load() != 1 || v.of[3] != 1 || !p.Accepted() {
-		t.Errorf("%d calls claim the verdict, the kernel got %d", won.Load(), v.of[3])
+	if won.Load() != 1 || strings.Count(v.of[3], "accept")+strings.Count(v.of[3], "drop") != 1 || !p.Judged() {
+		t.Errorf("%d calls claim the verdict, the kernel got %q", won.Load(), v.of[3])
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		do   func(*Packet) bool
+		want string
+	}{
+		{"accept", (*Packet).Accept, "accept "},
+		{"drop", (*Packet).Drop, "drop "},
+		{"other bytes", func(p *Packet) bool { return p.AcceptAs([]byte("other")) }, `accept as "other" `},
+		{"as many as the kernel takes", func(p *Packet) bool { return p.AcceptAs(make([]byte, 65531)) }, `accept as "\x00\x00\x00\x00\x00\x00\x00\x00" `},
+		{"too many for the kernel", func(p *Packet) bool { return p.AcceptAs(make([]byte, 65532)) }, "drop "},
+		{"no bytes", func(p *Packet) bool { return p.AcceptAs(nil) }, "drop "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v := &verdicts{of: map[uint32]string{}}
+			p := &Packet{ID: 3, judge: v}
+			if p.Judged() || !tt.do(p) || !p.Judged() || tt.do(p) || p.Accept() || p.Drop() {
+				t.Error("the first verdict is not the only one")
+			}
+			if v.of[3] != tt.want {
+				t.Errorf("the kernel got %q, want %q", v.of[3], tt.want)
+			}
+		})
 	}
 }
 
 // Law 2: every queued packet gets exactly one verdict, on every path.
 func TestLaw2EveryPath(t *testing.T) {
+	const unread = "" // as packets that nobody has read: accepted, or dropped where the queue fails closed
 	tests := []struct {
 		name   string
 		handle func(*Packet)
+		want   string
 	}{
-		{"accepts", func(p *Packet) { p.Accept() }},
-		{"accepts twice", func(p *Packet) { p.Accept(); p.Accept() }},
-		{"panics", func(*Packet) { panic("at the disco") }},
-		{"panics with an error", func(*Packet) { panic(errors.New("no")) }},
-		{"runtime error", func(p *Packet) { _ = p.Payload[1<<20] }},
-		{"accepts and panics", func(p *Packet) { p.Accept(); panic("late") }},
-		{"panics behind a deferred accept", func(p *Packet) { defer p.Accept(); panic("early") }},
+		{"accepts", func(p *Packet) { p.Accept() }, "accept "},
+		{"accepts twice", func(p *Packet) { p.Accept(); p.Accept() }, "accept "},
+		{"accepts as other bytes", func(p *Packet) { p.AcceptAs([]byte("other")); p.Accept() }, `accept as "other" `},
+		{"drops", func(p *Packet) { p.Drop(); p.Accept() }, "drop "},
+		{"panics", func(*Packet) { panic("at the disco") }, unread},
+		{"panics with an error", func(*Packet) { panic(errors.New("no")) }, unread},
+		{"runtime error", func(p *Packet) { _ = p.Payload[1<<20] }, unread},
+		{"accepts and panics", func(p *Packet) { p.Accept(); panic("late") }, "accept "},
+		{"drops and panics", func(p *Packet) { p.Drop(); panic("late") }, "drop "},
+		{"panics behind a deferred accept", func(p *Packet) { defer p.Accept(); panic("early") }, "accept "},
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			q, v := fakeQueue(slog.New(slog.DiscardHandler))
+	for i := range 2 * len(tests) {
+		tt, failClosed := tests[i/2], i%2 == 1
+		t.Run(fmt.Sprintf("%s, fails closed %v", tt.name, failClosed), func(t *testing.T) {
+			q, v := fakeQueue(Config{FailClosed: failClosed})
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			go func() { done <- q.Run(ctx, tt.handle) }()
@@ -99,15 +146,23 @@ func TestLaw2EveryPath(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Errorf("Run = %v", err)
 			}
-			q.receive(message(5, "after Run")) // passes unseen
-			if diff := cmp.Diff(map[uint32]int{1: 1, 2: 1, 3: 1, 4: 1, 5: 1}, v.of); diff != "" {
+			q.receive(message(5, "after Run"))
+			untouched := "accept "
+			if failClosed {
+				untouched = "drop "
+			}
+			want := tt.want
+			if want == unread {
+				want = untouched
+			}
+			if diff := cmp.Diff(map[uint32]string{1: want, 2: want, 3: want, 4: untouched, 5: untouched}, v.of); diff != "" {
 				t.Errorf("verdicts (-want +got):\n%s", diff)
 			}
 			s := q.Stats()
 			if s.Received != 5 || s.Bare != 1 || s.Malformed != 1 {
 				t.Errorf("stats %+v", s)
 			}
-			if want := strings.Contains(tt.name, "panic") || tt.name == "runtime error"; want != (s.Panics == 3) {
+			if panics := strings.Contains(tt.name, "panic") || tt.name == "runtime error"; panics != (s.Panics == 3) {
 				t.Errorf("%d panics counted", s.Panics)
 			}
 		})
@@ -115,19 +170,19 @@ func TestLaw2EveryPath(t *testing.T) {
 }
 
 func TestPacketFields(t *testing.T) {
-	q, _ := fakeQueue(slog.New(slog.DiscardHandler))
+	q, _ := fakeQueue(Config{})
 	var got *Packet
 	q.handle = func(p *Packet) { got = p }
 	close(q.running)
 	q.receive(message(9, "abc"))
-	if got == nil || got.ID != 9 || got.Hook != 2 || got.Mark != 5 || string(got.Payload) != "abc" || got.Accepted() {
+	if got == nil || got.ID != 9 || got.Hook != 2 || got.Mark != 5 || string(got.Payload) != "abc" || got.Judged() {
 		t.Errorf("packet %+v", got)
 	}
 }
 
 func TestPanicIsLoggedOnceASecond(t *testing.T) {
 	var out bytes.Buffer
-	q, _ := fakeQueue(slog.New(slog.NewTextHandler(&out, nil)))
+	q, _ := fakeQueue(Config{Log: slog.New(slog.NewTextHandler(&out, nil))})
 	q.handle = func(*Packet) { panic("at the disco") }
 	close(q.running)
 	for id := range uint32(100) {
@@ -142,7 +197,7 @@ func TestPanicIsLoggedOnceASecond(t *testing.T) {
 }
 
 func TestRunTwice(t *testing.T) {
-	q, _ := fakeQueue(slog.New(slog.DiscardHandler))
+	q, _ := fakeQueue(Config{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := q.Run(ctx, func(*Packet) {}); err != nil {
@@ -168,7 +223,7 @@ func TestErrorsOfTheSocket(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.err.Error(), func(t *testing.T) {
-			q, _ := fakeQueue(slog.New(slog.DiscardHandler))
+			q, _ := fakeQueue(Config{})
 			if got := q.fail(tt.err) != 0; got != tt.stops {
 				t.Errorf("stops the reader: %v", got)
 			}
