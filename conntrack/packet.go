@@ -31,7 +31,8 @@ type Packet struct {
 	Src, Dst netip.AddrPort // IPv4 addresses are unmapped, no zone
 	Seq, Ack uint32
 	Flags    Flags
-	Hook     Hook // 0 when it comes from a capture
+	Urgent   uint16 // the urgent pointer; counts if Flags has URG
+	Hook     Hook   // 0 when it comes from a capture
 	// Payload is the TCP payload. The tracker copies what it keeps.
 	Payload []byte
 }

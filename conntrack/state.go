@@ -13,6 +13,8 @@ type SessionState struct {
 	State          string // greeting, login, ready, out_of_step, encrypted, not_ftp or ending
 	Started, Last  time.Time
 	Opened, Denied int
+	Translation    Translation // without any: the session's own server and client
+	Rewritten      bool        // its sequence numbers are shifted
 }
 
 // PinholeState is a pinhole, or the data connection that used it, as it stands.

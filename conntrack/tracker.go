@@ -27,6 +27,12 @@ type Config struct {
 	// Recordable, if set, is asked before a pinhole is opened: whether its
 	// records would be kept. It must not block.
 	Recordable func() bool
+	// Translate: ask how each session is translated (DoAsk), and rewrite what it
+	// says accordingly. Live and not observing.
+	Translate bool
+	// Outside gives out ports of translated addresses; all shards share it.
+	// Needed with Translate.
+	Outside *Outside
 }
 
 // Tracker follows the control sessions of one shard. It is not safe for

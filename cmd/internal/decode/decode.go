@@ -75,7 +75,7 @@ func (d *Decoder) IP(raw []byte, pkt *conntrack.Packet) bool {
 	pkt.Src = netip.AddrPortFrom(d.ip.src, d.tcp.src)
 	pkt.Dst = netip.AddrPortFrom(d.ip.dst, d.tcp.dst)
 	pkt.Seq, pkt.Ack = d.tcp.seq, d.tcp.ack
-	pkt.Flags = d.tcp.flags
+	pkt.Flags, pkt.Urgent = d.tcp.flags, d.tcp.urgent
 	pkt.Payload = d.tcp.payload
 	return true
 }

@@ -17,14 +17,14 @@ import (
 
 var equal = cmp.Options{cmpopts.EquateComparable(netip.AddrPort{}), cmpopts.EquateEmpty()}
 
-// segmentBytes is a TCP segment from port 21 to 40000, seq 7, ack 9, with
-// these options and payload.
+// segmentBytes is a TCP segment from port 21 to 40000, seq 7, ack 9, urgent
+// pointer 259, with these options and payload.
 func segmentBytes(flags byte, options, payload string) []byte {
 	b := binary.BigEndian.AppendUint16(nil, 21)
 	b = binary.BigEndian.AppendUint16(b, 40000)
 	b = binary.BigEndian.AppendUint32(b, 7)
 	b = binary.BigEndian.AppendUint32(b, 9)
-	b = append(b, byte(5+len(options)/4)<<4, flags, 0xff, 0xff, 0xde, 0xad, 0, 0) // the checksum is wrong
+	b = append(b, byte(5+len(options)/4)<<4, flags, 0xff, 0xff, 0xde, 0xad, 1, 3) // the checksum is wrong
 	return append(append(b, options...), payload...)
 }
 
@@ -59,7 +59,7 @@ func TestIP(t *testing.T) {
 	tcp := segmentBytes(0x18, "", line)
 	want4 := conntrack.Packet{
 		Src: netip.MustParseAddrPort("10.0.2.2:21"), Dst: netip.MustParseAddrPort("10.0.1.2:40000"),
-		Seq: 7, Ack: 9, Flags: conntrack.ACK | 1<<3, Payload: []byte(line),
+		Seq: 7, Ack: 9, Flags: conntrack.ACK | 1<<3, Urgent: 259, Payload: []byte(line),
 	}
 	want6 := want4
 	want6.Src, want6.Dst = netip.MustParseAddrPort("[2001:db8::2]:21"), netip.MustParseAddrPort("[2001:db8::1]:40000")

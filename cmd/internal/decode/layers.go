@@ -135,6 +135,7 @@ type segment struct {
 	src, dst uint16
 	seq, ack uint32
 	flags    conntrack.Flags
+	urgent   uint16
 	payload  []byte
 }
 
@@ -155,6 +156,7 @@ func (s *segment) DecodeFromBytes(b []byte, _ gopacket.DecodeFeedback) error {
 	s.src, s.dst = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
 	s.seq, s.ack = binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])
 	s.flags = conntrack.Flags(b[13])
+	s.urgent = binary.BigEndian.Uint16(b[18:])
 	s.payload = b[header:]
 	return nil
 }

@@ -86,6 +86,7 @@ func slowIP(raw []byte) (pkt conntrack.Packet, ok bool) {
 		Seq:     be32(i + 4),
 		Ack:     be32(i + 8),
 		Flags:   conntrack.Flags(at(i + 13)),
+		Urgent:  uint16(be16(i + 18)),
 		Payload: raw[i+header:],
 	}, true
 }

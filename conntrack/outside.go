@@ -1,0 +1,75 @@
+package conntrack
+
+import (
+	"net/netip"
+	"sync"
+)
+
+// Outside gives out ports of addresses that the gateway translates. It is
+// shared by all shards and never blocks for long.
+type Outside struct {
+	mu              sync.Mutex
+	lowest, highest uint16
+	taken           map[outsideKey]*holder
+}
+
+// outsideKey is what tells connections to outside ports apart: where they come
+// from and where they go.
+type outsideKey struct {
+	from netip.Addr
+	to   netip.AddrPort
+}
+
+// holder is the inside endpoint that a port leads to. All who announce the
+// same one share it.
+type holder struct {
+	inside netip.AddrPort
+	n      int
+}
+
+// NewOutside returns an allocator that takes ports from lowest to highest when
+// the inside port is not free on the outside address.
+func NewOutside(lowest, highest uint16) *Outside {
+	return &Outside{lowest: lowest, highest: highest, taken: make(map[outsideKey]*holder)}
+}
+
+// SetRange changes the range. What is taken already stays.
+func (o *Outside) SetRange(lowest, highest uint16) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lowest, o.highest = lowest, highest
+}
+
+// bounds returns the range.
+func (o *Outside) bounds() (lowest, highest uint16) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.lowest, o.highest
+}
+
+// take takes a port for inside, and reports whether it was free.
+func (o *Outside) take(k outsideKey, inside netip.AddrPort) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	h := o.taken[k]
+	if h == nil {
+		h = &holder{inside: inside}
+		o.taken[k] = h
+	}
+	if h.inside != inside {
+		return false
+	}
+	h.n++
+	return true
+}
+
+// give returns what take took.
+func (o *Outside) give(k outsideKey) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if h := o.taken[k]; h != nil {
+		if h.n--; h.n == 0 {
+			delete(o.taken, k)
+		}
+	}
+}
