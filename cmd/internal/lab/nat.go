@@ -74,25 +74,35 @@ func (l *Lab) Translate(n NAT) {
 	l.run(args...)
 }
 
-// Loss has the gateway lose 2 of 100 packets: before, after or none, as
-// scripts/lab explains them.
+// Loss loses 2 of 100 packets: before, between, after or none, as scripts/lab
+// explains them.
 func (l *Lab) Loss(where string) {
 	l.t.Helper()
 	l.run("loss", l.Name, where)
 }
 
-// Lost is how many packets Loss took.
-func (l *Lab) Lost() (int, error) { return l.counter("loss", "lost") }
+// Lost is how many packets were lost since the last call of Loss.
+func (l *Lab) Lost() (int, error) {
+	total := 0
+	for _, where := range []Where{Client, Gateway, Server} {
+		n, err := l.counter(where, "loss", "lost")
+		if err != nil {
+			return 0, err
+		}
+		total += n
+	}
+	return total, nil
+}
 
 // Dropped is how many packets the nft firewall dropped since it was loaded.
-func (l *Lab) Dropped() (int, error) { return l.counter("firewall", "dropped") }
+func (l *Lab) Dropped() (int, error) { return l.counter(Gateway, "firewall", "dropped") }
 
-// Invalid is how many of them did not belong to any connection: their sequence
-// numbers were wrong, say.
-func (l *Lab) Invalid() (int, error) { return l.counter("firewall", "invalid") }
+// Invalid is how many TCP packets it dropped since conntrack did not take them
+// for part of a connection: their sequence numbers were wrong, say.
+func (l *Lab) Invalid() (int, error) { return l.counter(Gateway, "firewall", "invalid") }
 
-func (l *Lab) counter(table, name string) (int, error) {
-	out, err := l.Exec(Gateway, "nft", "list", "counter", "inet", table, name)
+func (l *Lab) counter(where Where, table, name string) (int, error) {
+	out, err := l.Exec(where, "nft", "list", "counter", "inet", table, name)
 	if err != nil {
 		return 0, err
 	}
