@@ -25,18 +25,18 @@ func (t *Table) Arrived() ([]string, error) {
 		return nil, nil
 	}
 	var came []string
-	for _, s := range pinholeSets(t.config.Load().SourcePorts) {
+	for _, s := range t.config.Load().sets(pinholes) {
 		messages, err := t.reader.get(unix.NFT_MSG_GETSETELEM, netlink.Dump, func(ae *netlink.AttributeEncoder) {
 			ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, TableName)
-			ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.name)
+			ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.name())
 		})
 		if err != nil {
-			return nil, explain("list set "+s.name, err)
+			return nil, explain("list set "+s.name(), err)
 		}
 		for _, m := range messages {
 			ids, err := arrivals(m)
 			if err != nil {
-				return nil, explain("list set "+s.name, err)
+				return nil, explain("list set "+s.name(), err)
 			}
 			came = append(came, ids...)
 		}
@@ -66,14 +66,17 @@ func (t *Table) Rearm(id string, now time.Time) error {
 	defer t.changes.Unlock()
 	t.mu.Lock()
 	h := t.byID[id]
+	var pinhole element
+	if h != nil {
+		pinhole = elements(h.Pinhole)[0]
+	}
+	gone := h == nil || !now.Before(h.deadline) || t.owners[pinhole.slot] != h
 	t.mu.Unlock()
-	if h == nil || !now.Before(h.deadline) {
+	if gone {
 		return nil
 	}
-	p := h.Pinhole
-	p.Timeout = h.deadline.Sub(now)
-	// ENOENT: its time ended in the middle of that.
-	if err := t.replace(p); err != nil && !errors.Is(err, unix.ENOENT) {
+	again := change{element: pinhole, remove: true, add: true, timeout: h.deadline.Sub(now)}
+	if err := t.apply([]change{again}); err != nil {
 		return explain("arm pinhole "+id+" again", err)
 	}
 	t.mu.Lock()

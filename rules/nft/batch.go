@@ -33,9 +33,15 @@ type batch struct {
 
 // note says what a message is about, for errors.
 type note struct {
-	what  string
-	queue bool
+	what    string
+	modules string // that a kernel without it can load, "" if there are none
 }
+
+// What a kernel needs to queue packets and to translate addresses.
+const (
+	queueModules = "nft_queue, or nft_compat and xt_NFQUEUE"
+	natModules   = "nft_chain_nat and nft_nat"
+)
 
 // add appends a message to change something of our table.
 func (b *batch) add(kind uint16, flags netlink.HeaderFlags, n note, attributes func(*netlink.AttributeEncoder)) {
@@ -82,7 +88,11 @@ func (b *batch) deleteTable() {
 }
 
 func (b *batch) addChain(c chain) {
-	b.add(unix.NFT_MSG_NEWCHAIN, netlink.Create, note{what: "chain " + c.name}, func(ae *netlink.AttributeEncoder) {
+	n := note{what: "chain " + c.name}
+	if c.kind == natChain {
+		n.modules = natModules
+	}
+	b.add(unix.NFT_MSG_NEWCHAIN, netlink.Create, n, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_CHAIN_TABLE, TableName)
 		ae.String(unix.NFTA_CHAIN_NAME, c.name)
 		ae.Nested(unix.NFTA_CHAIN_HOOK, func(ae *netlink.AttributeEncoder) error {
@@ -91,7 +101,7 @@ func (b *batch) addChain(c chain) {
 			return nil
 		})
 		ae.Uint32(unix.NFTA_CHAIN_POLICY, accept)
-		ae.String(unix.NFTA_CHAIN_TYPE, "filter")
+		ae.String(unix.NFTA_CHAIN_TYPE, c.kind)
 	})
 	for _, r := range c.rules {
 		b.addRule(c.name, r)
@@ -99,12 +109,20 @@ func (b *batch) addChain(c chain) {
 }
 
 func (b *batch) addRule(chain string, r rule) {
+	n := note{what: "rule of chain " + chain}
 	for _, e := range r.exprs {
-		if l, ok := e.(*expr.Lookup); ok && l.SetName == anonymous {
-			l.SetID = b.addPorts(r.ports)
+		switch e := e.(type) {
+		case *expr.Lookup:
+			if e.SetName == anonymous {
+				e.SetID = b.addPorts(r.ports)
+			}
+		case *expr.Queue, *expr.Target:
+			n.modules = queueModules
+		case *expr.NAT:
+			n.modules = natModules
 		}
 	}
-	b.add(unix.NFT_MSG_NEWRULE, netlink.Create|netlink.Append, note{"rule of chain " + chain, r.ports != nil}, func(ae *netlink.AttributeEncoder) {
+	b.add(unix.NFT_MSG_NEWRULE, netlink.Create|netlink.Append, n, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_RULE_TABLE, TableName)
 		ae.String(unix.NFTA_RULE_CHAIN, chain)
 		ae.Nested(unix.NFTA_RULE_EXPRESSIONS, func(ae *netlink.AttributeEncoder) error {

@@ -31,12 +31,16 @@ type Config struct {
 	// FailClosed drops packets of control sessions while nobody reads the queues;
 	// else they pass.
 	FailClosed bool
+	// AckQueue and RewriteQueue are where packets of rewritten sessions go, see
+	// Table.AddRewritten. 0: the two after the last of Queues.
+	AckQueue, RewriteQueue uint16
 	// Mark is put (or-ed) into the conntrack mark of data connections, and
 	// ControlMark into that of control connections. 0: the defaults.
 	Mark, ControlMark uint32
 	// SourcePorts makes the sets for pinholes that name a source port.
 	SourcePorts bool
-	// SetSize is how many pinholes fit into each set. 0: DefaultSetSize.
+	// SetSize is how much fits into each set: pinholes, what is translated,
+	// directions of rewritten sessions. 0: DefaultSetSize.
 	SetSize uint32
 }
 
@@ -72,8 +76,20 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("nft: unknown hook %q: write %s, %s or %s", h, Forward, Input, Output)
 		}
 	}
-	if int(c.QueueNum)+int(c.Queues) > 1<<16 {
-		return c, fmt.Errorf("nft: queues %d to %d: queue numbers end at 65535: choose a lower first queue", c.QueueNum, int(c.QueueNum)+int(c.Queues)-1)
+	next := int(c.QueueNum) + int(c.Queues)
+	if next+2 > 1<<16 {
+		return c, fmt.Errorf("nft: queues %d to %d: queue numbers end at 65535: choose a lower first queue", c.QueueNum, next+1)
+	}
+	if c.AckQueue == 0 {
+		c.AckQueue = uint16(next)
+	}
+	if c.RewriteQueue == 0 {
+		c.RewriteQueue = uint16(next + 1)
+	}
+	for _, q := range []uint16{c.AckQueue, c.RewriteQueue} {
+		if c.AckQueue == c.RewriteQueue || q >= c.QueueNum && int(q) < next {
+			return c, fmt.Errorf("nft: queue %d is used for two things: choose another for acknowledgements or rewritten sessions", q)
+		}
 	}
 	if c.Mark&c.ControlMark != 0 {
 		return c, fmt.Errorf("nft: mark %#x shares bits with the control sessions' %#x: choose other bits", c.Mark, c.ControlMark)

@@ -80,9 +80,9 @@ func (c *conn) commit(b *batch) error {
 // failure is the kernel's answer err to message i, -1 being the batch.
 func (b *batch) failure(i int, err error) error {
 	if i < 0 {
-		return &messageError{what: "batch", err: err}
+		return &messageError{note: note{what: "batch"}, index: i, err: err}
 	}
-	return &messageError{what: b.notes[i].what, queue: b.notes[i].queue, err: err}
+	return &messageError{note: b.notes[i], index: i, err: err}
 }
 
 // growWriteBuffer makes room for b, which has to go in one piece.

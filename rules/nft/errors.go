@@ -9,8 +9,8 @@ import (
 
 // What callers tell apart. Each is wrapped with what failed and what to do.
 var (
-	// ErrFull: the kernel's set holds as many pinholes as Config.SetSize.
-	ErrFull = errors.New("pinhole set is full")
+	// ErrFull: a set holds as much as Config.SetSize.
+	ErrFull = errors.New("the set is full")
 	// ErrPermission: the process lacks CAP_NET_ADMIN in its network namespace.
 	ErrPermission = errors.New("not permitted")
 	// ErrUnsupported: the kernel lacks something that the table needs.
@@ -19,8 +19,8 @@ var (
 
 // messageError is the kernel's answer to one message of a batch.
 type messageError struct {
-	what  string // of the message: "rule of chain control_forward"
-	queue bool   // the message holds the queue statement
+	note
+	index int // of the message, -1 for the batch
 	err   error
 }
 
@@ -42,8 +42,8 @@ func explain(doing string, err error) error {
 		return fmt.Errorf("nft: %s: %w (%w): raise the limit of pinholes in all", doing, err, ErrFull)
 	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Errorf("nft: %s: %w (%w): needs nf_tables with stateful set expressions (Linux 5.11, CONFIG_NF_TABLES_INET)", doing, err, ErrUnsupported)
-	case errors.Is(err, unix.ENOENT) && message != nil && message.queue:
-		return fmt.Errorf("nft: %s: %w (%w): load the module nft_queue, or nft_compat and xt_NFQUEUE", doing, err, ErrUnsupported)
+	case errors.Is(err, unix.ENOENT) && message != nil && message.modules != "":
+		return fmt.Errorf("nft: %s: %w (%w): load the modules %s", doing, err, ErrUnsupported, message.modules)
 	}
 	return fmt.Errorf("nft: %s: %w", doing, err)
 }

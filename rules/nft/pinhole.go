@@ -3,6 +3,7 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -15,10 +16,12 @@ import (
 // maxID is the longest comment of an element that nft reads.
 const maxID = 127
 
-// Add opens p for its Timeout from now on, and returns when the kernel has it.
-// If a pinhole of the same key is open, p takes its place: its time starts
-// anew, and it waits for a connection of its own. ErrFull: no room in the set.
-// After an error what was there before is still there.
+// Add opens p for its Timeout from now on, with the translation that it names,
+// and returns when the kernel has it. If a pinhole of the same key is open, p
+// takes its place: its time starts anew, and it waits for a connection of its
+// own. If one is translated from the same Outside, only p is from then on.
+// ErrFull: no room in a set. After an error what was there before is still
+// there.
 func (t *Table) Add(p rules.Pinhole, now time.Time) error {
 	p = normal(p)
 	if err := t.check(p); err != nil {
@@ -26,25 +29,7 @@ func (t *Table) Add(p rules.Pinhole, now time.Time) error {
 	}
 	t.changes.Lock()
 	defer t.changes.Unlock()
-	t.mu.Lock()
-	old, known := t.byKey[p.Key()]
-	known = known && now.Before(old.deadline)
-	t.mu.Unlock()
-
-	err := error(unix.EEXIST)
-	if !known {
-		b := &batch{}
-		b.addElement(p, p.Timeout, netlink.Excl)
-		err = t.writer.commit(b)
-	}
-	if errors.Is(err, unix.EEXIST) {
-		err = t.replace(p)
-		if errors.Is(err, unix.ENOENT) {
-			// It went between the batch's first add and its delete.
-			err = t.replace(p)
-		}
-	}
-	if err != nil {
+	if err := t.apply(t.changesFor(p, now)); err != nil {
 		return explain("open pinhole "+p.ID, err)
 	}
 
@@ -53,25 +38,56 @@ func (t *Table) Add(p rules.Pinhole, now time.Time) error {
 	if len(t.byID) >= t.sweepAt {
 		t.sweep(now)
 	}
-	for _, old := range []*hole{t.byKey[p.Key()], t.byID[p.ID]} {
-		if old != nil {
-			t.forget(old)
-		}
+	for _, old := range t.former(p) {
+		t.forget(old)
 	}
 	h := &hole{Pinhole: p, deadline: now.Add(p.Timeout)}
-	t.byID[p.ID], t.byKey[p.Key()] = h, h
+	t.byID[p.ID] = h
+	for _, e := range elements(p) {
+		t.owners[e.slot] = h
+	}
 	return nil
 }
 
-// replace makes the element of p anew whether there is one or not. Adding to
-// one that exists would neither refresh its time (before Linux 6.12) nor its
-// limit, and deleting one that is gone would fail.
-func (t *Table) replace(p rules.Pinhole) error {
-	b := &batch{}
-	b.addElement(p, p.Timeout, 0)
-	b.deleteElement(p.Key())
-	b.addElement(p, p.Timeout, 0)
-	return t.writer.commit(b)
+// changesFor returns what has to be changed in the kernel to open p. What stays
+// when its time is over is not there any more.
+func (t *Table) changesFor(p rules.Pinhole, now time.Time) []change {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	wanted := elements(p)
+	var changes []change
+	for _, old := range t.former(p) {
+		for _, e := range t.owned(old) {
+			again := slices.ContainsFunc(wanted, func(w element) bool { return w.slot == e.slot })
+			if !again && now.Before(old.deadline) {
+				changes = append(changes, change{element: e, remove: true})
+			}
+		}
+	}
+	for _, e := range wanted {
+		old := t.owners[e.slot]
+		changes = append(changes, change{
+			element: e, remove: old != nil && now.Before(old.deadline), add: true, timeout: p.Timeout,
+		})
+	}
+	return changes
+}
+
+// former returns those whose place p takes. t.mu is held.
+func (t *Table) former(p rules.Pinhole) []*hole {
+	var out []*hole
+	for _, old := range []*hole{t.owners[elements(p)[0].slot], t.byID[p.ID]} {
+		if old != nil && !slices.Contains(out, old) {
+			out = append(out, old)
+		}
+	}
+	return out
+}
+
+// owned returns the elements of h that no newer one has taken over. t.mu is
+// held.
+func (t *Table) owned(h *hole) []element {
+	return slices.DeleteFunc(elements(h.Pinhole), func(e element) bool { return t.owners[e.slot] != h })
 }
 
 // check says what of p the kernel could not hold.
@@ -81,6 +97,8 @@ func (t *Table) check(p rules.Pinhole) error {
 		return fmt.Errorf("nft: pinhole %q: from %v to %v: needs two addresses of one family", p.ID, p.Src, p.Dst)
 	case p.SrcPort != 0 && !t.config.Load().SourcePorts:
 		return fmt.Errorf("nft: pinhole %q: source port %d, but the table has no sets for source ports: set Config.SourcePorts", p.ID, p.SrcPort)
+	case p.Outside.IsValid() && p.Outside.Addr().Is4() != p.Src.Is4() || p.SeenAs.IsValid() && p.SeenAs.Is4() != p.Src.Is4():
+		return fmt.Errorf("nft: pinhole %q: from %v to %v, outside %v, seen as %v: needs addresses of one family", p.ID, p.Src, p.Dst, p.Outside, p.SeenAs)
 	case p.Timeout <= 0:
 		return fmt.Errorf("nft: pinhole %q: timeout %v: needs more than 0", p.ID, p.Timeout)
 	case p.ID == "" || len(p.ID) > maxID:
@@ -97,16 +115,18 @@ func (t *Table) Remove(id string) (arrived bool, err error) {
 	defer t.changes.Unlock()
 	t.mu.Lock()
 	h := t.byID[id]
+	var changes []change
+	if h != nil {
+		for _, e := range t.owned(h) {
+			changes = append(changes, change{element: e, remove: true})
+		}
+	}
 	t.mu.Unlock()
 	if h == nil {
 		return false, nil
 	}
 	came, err := t.came(h)
-	b := &batch{}
-	b.deleteElement(h.Key())
-	if gone := t.writer.commit(b); !errors.Is(gone, unix.ENOENT) {
-		err = errors.Join(err, gone)
-	}
+	err = errors.Join(err, t.apply(changes))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.forget(h) // lest Install make it again, even if it is there until its time is over
@@ -118,9 +138,8 @@ func (t *Table) Remove(id string) (arrived bool, err error) {
 
 // came asks the kernel whether a SYN came through h.
 func (t *Table) came(h *hole) (bool, error) {
-	s := setOf(h.Key())
 	messages, err := t.reader.get(unix.NFT_MSG_GETSETELEM, 0, func(ae *netlink.AttributeEncoder) {
-		encodeElement(ae, s, h.Key(), func(*netlink.AttributeEncoder) {})
+		encodeElement(ae, elements(h.Pinhole)[0].slot, func(*netlink.AttributeEncoder) {})
 	})
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
@@ -139,8 +158,10 @@ func (t *Table) came(h *hole) (bool, error) {
 
 // forget takes h out of the maps. t.mu is held.
 func (t *Table) forget(h *hole) {
+	for _, e := range t.owned(h) {
+		delete(t.owners, e.slot)
+	}
 	delete(t.byID, h.ID)
-	delete(t.byKey, h.Key())
 }
 
 // firstSweep is how many pinholes are held before the first sweep.
@@ -155,4 +176,15 @@ func (t *Table) sweep(now time.Time) {
 		}
 	}
 	t.sweepAt = max(firstSweep, 2*len(t.byID))
+}
+
+// normal returns p with its addresses unmapped.
+func normal(p rules.Pinhole) rules.Pinhole {
+	p.Src, p.SeenAs = p.Src.Unmap(), p.SeenAs.Unmap()
+	p.Dst, p.Outside = unmapped(p.Dst), unmapped(p.Outside)
+	return p
+}
+
+func unmapped(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }

@@ -143,6 +143,8 @@ func TestAddErrors(t *testing.T) {
 		{"no source", func(p *rules.Pinhole) { p.Src = netip.Addr{} }, "one family"},
 		{"no destination", func(p *rules.Pinhole) { p.Dst = netip.AddrPort{} }, "one family"},
 		{"source port", func(p *rules.Pinhole) { p.SrcPort = 20 }, "Config.SourcePorts"},
+		{"outside of another family", func(p *rules.Pinhole) { p.Outside = netip.MustParseAddrPort(data6) }, "one family"},
+		{"source of another family", func(p *rules.Pinhole) { p.SeenAs = netip.MustParseAddr(client6) }, "one family"},
 		{"no time", func(p *rules.Pinhole) { p.Timeout = 0 }, "more than 0"},
 		{"no id", func(p *rules.Pinhole) { p.ID = "" }, "1 to 127"},
 		{"long id", func(p *rules.Pinhole) { p.ID = strings.Repeat("x", 128) }, "1 to 127"},

@@ -118,7 +118,10 @@ func (r *reader) packet(t *testing.T, queue uint16, m netlink.Message) {
 	if payload[0]>>4 == 6 {
 		tcp = payload[40:]
 	}
-	hook := map[byte]string{unix.NF_INET_LOCAL_IN: "input ", unix.NF_INET_FORWARD: "forward ", unix.NF_INET_LOCAL_OUT: "output "}[header[6]]
+	hook := map[byte]string{
+		unix.NF_INET_PRE_ROUTING: "prerouting ", unix.NF_INET_LOCAL_IN: "input ",
+		unix.NF_INET_FORWARD: "forward ", unix.NF_INET_LOCAL_OUT: "output ",
+	}[header[6]]
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	direction := &r.seen.ToClient

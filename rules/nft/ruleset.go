@@ -9,16 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where our chains stand in their hooks.
-const (
-	// pinholePriority is after conntrack (-200) and after the operator's
-	// DNAT (-100), so that the mark is there before any filter asks for it.
-	pinholePriority = -90
-	// controlPriority is after the operator's filter (0), so that what is
-	// read is what passed.
-	controlPriority = 50
-)
-
 const (
 	loopback = 1 // the interface index of lo, in every network namespace
 	protoTCP = unix.IPPROTO_TCP
@@ -28,16 +18,8 @@ const (
 	tcpFlags       = 13
 )
 
-// chain is a base chain of type filter and policy accept.
-type chain struct {
-	name     string
-	hook     uint32 // enum nf_inet_hooks
-	priority int32
-	rules    []rule
-}
-
-// rule is a rule of a chain. Rules that queue have ports, and look them up in
-// a set of their own.
+// rule is a rule of a chain. Those that have ports look them up in a set of
+// their own.
 type rule struct {
 	exprs []expr.Any
 	ports []uint16
@@ -46,46 +28,6 @@ type rule struct {
 // anonymous is what a set without a name is called until the kernel numbers
 // it. Nobody can change such a set, and each belongs to one rule.
 const anonymous = "__set%d"
-
-// chains returns the chains of c. With xtables the queue statement is the
-// iptables target, for kernels without nft's own.
-func chains(c *Config, xtables bool) []chain {
-	var forward, input, output []rule
-	read := func(direction byte, port uint32, iface ...expr.Any) rule {
-		return controlRule(c, xtables, direction, port, iface)
-	}
-	if c.hooked(Forward) {
-		forward = append(forward, read(original, tcpDestination), read(reply, tcpSource))
-	}
-	if c.hooked(Input) {
-		input = append(input, read(original, tcpDestination, notLoopback(expr.MetaKeyIIF)...))
-		output = append(output, read(reply, tcpSource, notLoopback(expr.MetaKeyOIF)...))
-	}
-	if c.hooked(Output) {
-		// A loopback packet comes twice, first here: read it here.
-		output = append(output, read(original, tcpDestination), read(reply, tcpSource, onLoopback(expr.MetaKeyOIF)...))
-		input = append(input, read(reply, tcpSource, notLoopback(expr.MetaKeyIIF)...))
-	}
-	var out []chain
-	for _, h := range []struct {
-		name  string
-		hook  uint32
-		rules []rule
-	}{
-		{"forward", unix.NF_INET_FORWARD, forward},
-		{"input", unix.NF_INET_LOCAL_IN, input},
-		{"output", unix.NF_INET_LOCAL_OUT, output},
-	} {
-		if len(h.rules) == 0 {
-			continue
-		}
-		control := append([]rule{{exprs: invalidReturn()}}, h.rules...)
-		out = append(out,
-			chain{"pinholes_" + h.name, h.hook, pinholePriority, pinholeRules(c)},
-			chain{"control_" + h.name, h.hook, controlPriority, control})
-	}
-	return out
-}
 
 // The values of ct direction (enum ip_conntrack_dir).
 const (
@@ -107,25 +49,26 @@ func controlRule(c *Config, xtables bool, direction byte, port uint32, iface []e
 		&expr.Lookup{SourceRegister: 1, SetName: anonymous},
 	)
 	exprs = append(exprs, orMark(c.ControlMark)...)
-	exprs = append(exprs, queue(c, xtables))
-	return rule{exprs: exprs, ports: c.Ports}
-}
-
-// queue hands the packet to one of our queues, chosen by its addresses, and
-// lets it pass while nobody reads, unless c fails closed.
-func queue(c *Config, xtables bool) expr.Any {
 	flags := expr.QueueFlagBypass
 	if c.FailClosed {
 		flags = 0
 	}
+	exprs = append(exprs, queue(xtables, c.QueueNum, c.Queues, flags))
+	return rule{exprs: exprs, ports: c.Ports}
+}
+
+// queue hands the packet to one of total queues from num on, chosen by its
+// addresses. With the flag bypass it passes while nobody reads, else it is
+// dropped then.
+func queue(xtables bool, num, total uint16, flags expr.QueueFlag) expr.Any {
 	if !xtables {
-		return &expr.Queue{Num: c.QueueNum, Total: c.Queues, Flag: flags}
+		return &expr.Queue{Num: num, Total: total, Flag: flags}
 	}
 	// struct xt_NFQ_info_v3 (include/uapi/linux/netfilter/xt_NFQUEUE.h), padded
 	// to XT_ALIGN. Its flag NFQ_FLAG_BYPASS has the same value as nft's.
 	info := make(xt.Unknown, 8)
-	binary.NativeEndian.PutUint16(info[0:], c.QueueNum)
-	binary.NativeEndian.PutUint16(info[2:], c.Queues)
+	binary.NativeEndian.PutUint16(info[0:], num)
+	binary.NativeEndian.PutUint16(info[2:], total)
 	binary.NativeEndian.PutUint16(info[4:], uint16(flags))
 	return &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info}
 }
@@ -133,10 +76,10 @@ func queue(c *Config, xtables bool) expr.Any {
 // pinholeRules: one for each set.
 func pinholeRules(c *Config) []rule {
 	var out []rule
-	for _, s := range pinholeSets(c.SourcePorts) {
+	for _, s := range c.sets(pinholes) {
 		exprs := loneSYN()
 		exprs = append(exprs, s.load()...)
-		exprs = append(exprs, &expr.Lookup{SourceRegister: 1, SetName: s.name})
+		exprs = append(exprs, &expr.Lookup{SourceRegister: 1, SetName: s.name()})
 		exprs = append(exprs, orMark(c.Mark)...)
 		out = append(out, rule{exprs: exprs})
 	}
@@ -207,12 +150,11 @@ func native(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
 func (b *batch) addPorts(ports []uint16) uint32 {
 	b.sets++
 	id := 1000 + b.sets // apart from the ids of the named sets
-	const inetService = 13
 	b.add(unix.NFT_MSG_NEWSET, netlink.Create, note{what: "set of control ports"}, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_SET_TABLE, TableName)
 		ae.String(unix.NFTA_SET_NAME, anonymous)
 		ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_ANONYMOUS|unix.NFT_SET_CONSTANT)
-		ae.Uint32(unix.NFTA_SET_KEY_TYPE, inetService)
+		ae.Uint32(unix.NFTA_SET_KEY_TYPE, typeInetService)
 		ae.Uint32(unix.NFTA_SET_KEY_LEN, 2)
 		ae.Uint32(unix.NFTA_SET_ID, id)
 		ae.Nested(unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) error {

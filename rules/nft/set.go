@@ -2,104 +2,158 @@ package nft
 
 import (
 	"encoding/binary"
-	"net/netip"
-	"time"
 
 	"github.com/google/nftables/expr"
-	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"ftpinhole/rules"
 )
 
-// pinholeSet is one of our named sets: source address, with sport the source
-// port, destination address, destination port.
-type pinholeSet struct {
-	name  string
-	ipv6  bool
-	sport bool
+// purpose is what a set is for, and its name without the family.
+type purpose string
+
+const (
+	pinholes  purpose = "pinholes"  // what is let in
+	dnat      purpose = "dnat"      // map: where that goes, by where it was sent to
+	snat      purpose = "snat"      // map: which source that gets
+	rewritten purpose = "rewritten" // directions of rewritten sessions
+)
+
+// set is one of our named sets and maps. Its key is source address, with sport
+// the source port, destination address, destination port.
+type set struct {
+	purpose purpose
+	ipv6    bool
+	sport   bool
 }
 
-// pinholeSets returns the sets of a table, in their order in it.
-func pinholeSets(sourcePorts bool) []pinholeSet {
-	sets := []pinholeSet{{name: "pinholes4"}, {name: "pinholes6", ipv6: true}}
-	if sourcePorts {
-		sets = append(sets,
-			pinholeSet{name: "pinholes4_sport", sport: true},
-			pinholeSet{name: "pinholes6_sport", ipv6: true, sport: true})
+// sets returns the sets of a table, in their order in it.
+func sets(c *Config) []set {
+	var out []set
+	for _, p := range []purpose{pinholes, dnat, snat} {
+		out = append(out, c.sets(p)...)
 	}
-	return sets
+	return append(out, c.sets(rewritten)...)
 }
 
-// setOf returns the set that k belongs to.
-func setOf(k rules.Key) pinholeSet {
-	s := pinholeSet{name: "pinholes4", ipv6: k.Src.Is6(), sport: k.SrcPort != 0}
+// sets returns the sets for p.
+func (c *Config) sets(p purpose) []set {
+	if p == rewritten {
+		return []set{{p, false, true}, {p, true, true}}
+	}
+	out := []set{{p, false, false}, {p, true, false}}
+	if c.SourcePorts {
+		out = append(out, set{p, false, true}, set{p, true, true})
+	}
+	return out
+}
+
+// name is the set's name in the kernel, like pinholes4 or dnat6_sport.
+func (s set) name() string {
+	name := string(s.purpose) + "4"
 	if s.ipv6 {
-		s.name = "pinholes6"
+		name = string(s.purpose) + "6"
 	}
-	if s.sport {
-		s.name += "_sport"
+	if s.sport && s.purpose != rewritten {
+		name += "_sport"
 	}
-	return s
+	return name
 }
 
-// oneShot is what every element of a set carries: the counter tells later that
-// a SYN came, and the limit lets exactly one through, however many CPUs ask at
-// once. A day is longer than any pinhole lives.
-func oneShot() []expr.Any {
-	return []expr.Any{
-		&expr.Counter{},
-		&expr.Limit{Type: expr.LimitTypePkts, Rate: 1, Unit: expr.LimitTimeDay, Burst: 1},
+// flags of the set (enum nft_set_flags).
+func (s set) flags() uint32 {
+	switch s.purpose {
+	case pinholes:
+		return unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL | nftSetExpr
+	case dnat:
+		return unix.NFT_SET_TIMEOUT | unix.NFT_SET_MAP | nftSetExpr
+	case snat:
+		return unix.NFT_SET_TIMEOUT | unix.NFT_SET_MAP
 	}
+	return 0
 }
 
-// keyType is the set's type as nft numbers it: six bits for each field.
-func (s pinholeSet) keyType() uint32 {
-	const (
-		ipv4Addr    = 7
-		ipv6Addr    = 8
-		inetService = 13
-	)
-	addr := uint32(ipv4Addr)
+// exprs are what every element of the set carries.
+func (s set) exprs() []expr.Any {
+	switch s.purpose {
+	case pinholes:
+		// The counter tells later that a SYN came, and the limit lets exactly one
+		// through, however many CPUs ask at once. A day is longer than any
+		// pinhole lives.
+		return []expr.Any{
+			&expr.Counter{},
+			&expr.Limit{Type: expr.LimitTypePkts, Rate: 1, Unit: expr.LimitTimeDay, Burst: 1},
+		}
+	case dnat:
+		// An operator may let all pass that was translated: of several SYNs at
+		// once one is. A SYN that is lost on the way from here to the pinhole
+		// comes again after a second (RFC 6298 section 2), and has its turn.
+		return []expr.Any{
+			&expr.Limit{Type: expr.LimitTypePkts, Rate: 1, Unit: expr.LimitTimeSecond, Burst: 1},
+		}
+	}
+	return nil
+}
+
+// Types of keys and data as nft numbers them.
+const (
+	typeIPv4Addr    = 7
+	typeIPv6Addr    = 8
+	typeInetService = 13
+)
+
+// concatenated is the type of several fields: six bits for each.
+func concatenated(fields ...uint32) (t uint32) {
+	for _, f := range fields {
+		t = t<<6 | f
+	}
+	return t
+}
+
+// addr returns the type and the length of an address of the set's family.
+func (s set) addr() (typ, length uint32) {
 	if s.ipv6 {
-		addr = ipv6Addr
+		return typeIPv6Addr, 16
 	}
-	t := addr
-	if s.sport {
-		t = t<<6 | inetService
-	}
-	t = t<<6 | addr
-	return t<<6 | inetService
+	return typeIPv4Addr, 4
 }
 
-func (s pinholeSet) addrLen() uint32 {
-	if s.ipv6 {
-		return 16
+// keyType returns the type of a key, and its length with each field padded to
+// 32 bits.
+func (s set) keyType() (typ, length uint32) {
+	addr, n := s.addr()
+	if s.sport {
+		return concatenated(addr, typeInetService, addr, typeInetService), 2*n + 8
 	}
-	return 4
+	return concatenated(addr, addr, typeInetService), 2*n + 4
 }
 
-func (s pinholeSet) keyLen() uint32 {
-	n := 2*s.addrLen() + 4
-	if s.sport {
-		n += 4
+// dataType returns the type and the length of what a map holds at a key.
+func (s set) dataType() (typ, length uint32) {
+	addr, n := s.addr()
+	if s.purpose == dnat {
+		return concatenated(addr, typeInetService), n + 4
 	}
-	return n
+	return addr, n
 }
 
 // key is k as the kernel compares it: each field padded to 32 bits.
-func (s pinholeSet) key(k rules.Key) []byte {
+func (s set) key(k rules.Key) []byte {
 	b := k.Src.AsSlice()
 	if s.sport {
-		b = append(binary.BigEndian.AppendUint16(b, k.SrcPort), 0, 0)
+		b = appendPort(b, k.SrcPort)
 	}
 	b = append(b, k.Dst.Addr().AsSlice()...)
-	return append(binary.BigEndian.AppendUint16(b, k.Dst.Port()), 0, 0)
+	return appendPort(b, k.Dst.Port())
+}
+
+func appendPort(b []byte, port uint16) []byte {
+	return append(binary.BigEndian.AppendUint16(b, port), 0, 0)
 }
 
 // load puts a packet's key into the registers from 1 on.
-func (s pinholeSet) load() []expr.Any {
+func (s set) load() []expr.Any {
 	family, src, dst := byte(unix.NFPROTO_IPV4), uint32(12), uint32(16)
 	if s.ipv6 {
 		family, src, dst = unix.NFPROTO_IPV6, 8, 24
@@ -113,11 +167,12 @@ func (s pinholeSet) load() []expr.Any {
 		exprs = append(exprs, &expr.Payload{DestRegister: register(word), Base: base, Offset: offset, Len: length})
 		word += (length + 3) / 4
 	}
-	field(expr.PayloadBaseNetworkHeader, src, s.addrLen())
+	_, addrLen := s.addr()
+	field(expr.PayloadBaseNetworkHeader, src, addrLen)
 	if s.sport {
 		field(expr.PayloadBaseTransportHeader, tcpSource, 2)
 	}
-	field(expr.PayloadBaseNetworkHeader, dst, s.addrLen())
+	field(expr.PayloadBaseNetworkHeader, dst, addrLen)
 	field(expr.PayloadBaseTransportHeader, tcpDestination, 2)
 	return exprs
 }
@@ -133,68 +188,28 @@ func register(word uint32) uint32 {
 }
 
 // addSet makes s in the kernel, its expressions with it.
-func (b *batch) addSet(s pinholeSet, id, size uint32) {
-	b.add(unix.NFT_MSG_NEWSET, netlink.Create, note{what: "set " + s.name}, func(ae *netlink.AttributeEncoder) {
+func (b *batch) addSet(s set, id, size uint32) {
+	b.add(unix.NFT_MSG_NEWSET, netlink.Create, note{what: "set " + s.name()}, func(ae *netlink.AttributeEncoder) {
+		keyType, keyLen := s.keyType()
 		ae.String(unix.NFTA_SET_TABLE, TableName)
-		ae.String(unix.NFTA_SET_NAME, s.name)
-		ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_TIMEOUT|unix.NFT_SET_EVAL|nftSetExpr)
-		ae.Uint32(unix.NFTA_SET_KEY_TYPE, s.keyType())
-		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.keyLen())
+		ae.String(unix.NFTA_SET_NAME, s.name())
+		ae.Uint32(unix.NFTA_SET_FLAGS, s.flags())
+		ae.Uint32(unix.NFTA_SET_KEY_TYPE, keyType)
+		ae.Uint32(unix.NFTA_SET_KEY_LEN, keyLen)
+		if s.flags()&unix.NFT_SET_MAP != 0 {
+			dataType, dataLen := s.dataType()
+			ae.Uint32(unix.NFTA_SET_DATA_TYPE, dataType)
+			ae.Uint32(unix.NFTA_SET_DATA_LEN, dataLen)
+		}
 		ae.Uint32(unix.NFTA_SET_ID, id)
 		ae.Nested(unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) error {
 			ae.Uint32(unix.NFTA_SET_DESC_SIZE, size)
 			return nil
 		})
-		ae.Nested(nftaSetExpressions, func(ae *netlink.AttributeEncoder) error {
-			return encodeExprs(ae, oneShot())
-		})
+		if exprs := s.exprs(); exprs != nil {
+			ae.Nested(nftaSetExpressions, func(ae *netlink.AttributeEncoder) error {
+				return encodeExprs(ae, exprs)
+			})
+		}
 	})
-}
-
-// addElement opens p for timeout. With netlink.Excl an element that exists is
-// EEXIST, without it stays as it is.
-func (b *batch) addElement(p rules.Pinhole, timeout time.Duration, excl netlink.HeaderFlags) {
-	s := setOf(p.Key())
-	b.add(unix.NFT_MSG_NEWSETELEM, netlink.Create|excl, note{what: "element of set " + s.name}, func(ae *netlink.AttributeEncoder) {
-		encodeElement(ae, s, p.Key(), func(ae *netlink.AttributeEncoder) {
-			// Anything below a millisecond would be 0, which means for ever.
-			ae.Uint64(unix.NFTA_SET_ELEM_TIMEOUT, uint64(max(timeout.Milliseconds(), 1)))
-			ae.Bytes(unix.NFTA_SET_ELEM_USERDATA, userdata.AppendString(nil, userdata.NFTNL_UDATA_SET_ELEM_COMMENT, p.ID))
-		})
-	})
-}
-
-// deleteElement closes k. ENOENT if it is gone.
-func (b *batch) deleteElement(k rules.Key) {
-	s := setOf(k)
-	b.add(unix.NFT_MSG_DELSETELEM, 0, note{what: "element of set " + s.name}, func(ae *netlink.AttributeEncoder) {
-		encodeElement(ae, s, k, func(*netlink.AttributeEncoder) {})
-	})
-}
-
-func encodeElement(ae *netlink.AttributeEncoder, s pinholeSet, k rules.Key, more func(*netlink.AttributeEncoder)) {
-	ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, TableName)
-	ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.name)
-	ae.Nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(ae *netlink.AttributeEncoder) error {
-		ae.Nested(unix.NFTA_LIST_ELEM, func(ae *netlink.AttributeEncoder) error {
-			encodeKey(ae, s.key(k))
-			more(ae)
-			return nil
-		})
-		return nil
-	})
-}
-
-func encodeKey(ae *netlink.AttributeEncoder, key []byte) {
-	ae.Nested(unix.NFTA_SET_ELEM_KEY, func(ae *netlink.AttributeEncoder) error {
-		ae.Bytes(unix.NFTA_DATA_VALUE, key)
-		return nil
-	})
-}
-
-// normal returns p with its addresses unmapped.
-func normal(p rules.Pinhole) rules.Pinhole {
-	p.Src = p.Src.Unmap()
-	p.Dst = netip.AddrPortFrom(p.Dst.Addr().Unmap(), p.Dst.Port())
-	return p
 }

@@ -21,18 +21,21 @@ type Table struct {
 
 	// changes is held over a change in the kernel and in what is below, so
 	// that both see changes in one order.
-	changes sync.Mutex
-	xtables bool // the kernel lacks nft's queue statement; under changes
+	changes   sync.Mutex
+	xtables   bool                 // the kernel lacks nft's queue statement; under changes
+	installed bool                 // under changes
+	rewritten map[rules.Tuple]bool // under changes
 
 	mu      sync.Mutex // guards what follows, held for moments only
 	byID    map[string]*hole
-	byKey   map[rules.Key]*hole
-	polls   uint64 // how often Arrived has asked
-	sweepAt int    // how many of byID call for a sweep
-	intact  string // the print of the table as installed, "" if it is not
+	owners  map[slot]*hole // of what is in the kernel
+	polls   uint64         // how often Arrived has asked
+	sweepAt int            // how many of byID call for a sweep
+	intact  string         // the print of the table as installed, "" if it is not
 }
 
-// hole is a pinhole that has been put into the kernel and not been removed.
+// hole is a pinhole that has been put into the kernel and not been removed. A
+// newer one may have taken over how it is translated (dnat), while it is open.
 type hole struct {
 	rules.Pinhole
 	deadline time.Time
@@ -56,11 +59,12 @@ func Dial(c Config) (*Table, error) {
 		return nil, errors.Join(err, reader.nl.Close())
 	}
 	t := &Table{
-		reader:  reader,
-		writer:  writer,
-		byID:    make(map[string]*hole),
-		byKey:   make(map[rules.Key]*hole),
-		sweepAt: firstSweep,
+		reader:    reader,
+		writer:    writer,
+		rewritten: make(map[rules.Tuple]bool),
+		byID:      make(map[string]*hole),
+		owners:    make(map[slot]*hole),
+		sweepAt:   firstSweep,
 	}
 	t.config.Store(&c)
 	return t, nil
@@ -73,7 +77,8 @@ func (t *Table) Close() error {
 
 // Install makes the table, in place of any of its name, in one step: no packet
 // finds it missing. Pinholes that this Table holds and that no connection has
-// used are in it again, for what is left of their time at now.
+// used are in it again, for what is left of their time at now, and so are
+// rewritten sessions.
 func (t *Table) Install(now time.Time) error {
 	t.changes.Lock()
 	defer t.changes.Unlock()
@@ -120,13 +125,14 @@ func (t *Table) askArrived() error {
 func (t *Table) put(now time.Time) error {
 	err := t.writer.commit(t.install(now))
 	var message *messageError
-	if !t.xtables && errors.As(err, &message) && message.queue && errors.Is(err, unix.ENOENT) {
+	if !t.xtables && errors.As(err, &message) && message.modules == queueModules && errors.Is(err, unix.ENOENT) {
 		t.xtables = true
 		err = t.writer.commit(t.install(now))
 	}
 	if err != nil {
 		return explain("install table inet "+TableName, err)
 	}
+	t.installed = true
 	return t.remember()
 }
 
@@ -136,17 +142,23 @@ func (t *Table) install(now time.Time) *batch {
 	b.addTable() // so that there is one to delete
 	b.deleteTable()
 	b.addTable()
-	for i, s := range pinholeSets(t.config.Load().SourcePorts) {
-		b.addSet(s, uint32(i+1), t.config.Load().SetSize)
+	c := t.config.Load()
+	for i, s := range sets(c) {
+		b.addSet(s, uint32(i+1), c.SetSize)
 	}
-	for _, c := range chains(t.config.Load(), t.xtables) {
-		b.addChain(c)
+	for _, chain := range chains(c, t.xtables) {
+		b.addChain(chain)
+	}
+	for tuple := range t.rewritten {
+		b.addElement(directionOf(tuple), 0, 0)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, h := range t.byKey {
+	for _, h := range t.byID {
 		if left := h.deadline.Sub(now); left > 0 && !h.arrived {
-			b.addElement(h.Pinhole, left, 0)
+			for _, e := range t.owned(h) {
+				b.addElement(e, left, 0)
+			}
 		}
 	}
 	return b
@@ -162,10 +174,12 @@ func (t *Table) Uninstall() error {
 	if err := t.writer.commit(b); err != nil && !errors.Is(err, unix.ENOENT) {
 		return explain("delete table inet "+TableName, err)
 	}
+	t.installed = false
+	clear(t.rewritten)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	clear(t.byID)
-	clear(t.byKey)
+	clear(t.owners)
 	t.intact = ""
 	return nil
 }

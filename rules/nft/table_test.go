@@ -48,11 +48,12 @@ func TestListing(t *testing.T) {
 	for _, test := range []struct {
 		file   string
 		config nft.Config
-		queues string
+		// The queues of sessions, of acknowledgements and of rewritten sessions.
+		queues, acks, rewritten string
 	}{
-		{"forward.nft", forward(), "2100-2101"},
-		{"input.nft", nft.Config{Ports: []uint16{21, 2121}, Hooks: []nft.Hook{nft.Input}, Mark: 0x8, ControlMark: 0x4, SetSize: 100}, " 0"},
-		{"all.nft", nft.Config{Ports: []uint16{21}, Hooks: []nft.Hook{nft.Forward, nft.Input, nft.Output}, Queues: 4, SourcePorts: true}, " 0-3"},
+		{"forward.nft", forward(), "2100-2101", "2102", "2103"},
+		{"input.nft", nft.Config{Ports: []uint16{21, 2121}, Hooks: []nft.Hook{nft.Input}, Mark: 0x8, ControlMark: 0x4, SetSize: 100, AckQueue: 77, RewriteQueue: 78}, " 0", "77", "78"},
+		{"all.nft", nft.Config{Ports: []uint16{21}, Hooks: []nft.Hook{nft.Forward, nft.Input, nft.Output}, Queues: 4, SourcePorts: true}, " 0-3", "4", "5"},
 	} {
 		t.Run(test.file, func(t *testing.T) {
 			ns := newNamespace(t, "list")
@@ -60,8 +61,21 @@ func TestListing(t *testing.T) {
 			for _, again := range []string{"", ", installed again"} {
 				listing := ns.run(t, "nft list table inet ftpinhole", "")
 				for line := range strings.Lines(listing) {
-					if strings.Contains(line, "queue") && !(strings.Contains(line, "bypass") && strings.Contains(line, test.queues)) {
-						t.Errorf("no bypass, or not queues %s: %s", test.queues, line)
+					bypass := strings.Contains(line, "bypass")
+					switch {
+					case !strings.Contains(line, "queue"):
+					case !strings.Contains(line, "@rewritten"):
+						if !bypass || !strings.Contains(line, test.queues) {
+							t.Errorf("no bypass, or not queues %s: %s", test.queues, line)
+						}
+					case strings.Contains(line, "ct mark set"):
+						if bypass || !strings.HasSuffix(line, " "+test.rewritten+"\n") {
+							t.Errorf("bypass, or not queue %s: %s", test.rewritten, line)
+						}
+					default:
+						if bypass || !strings.HasSuffix(line, " "+test.acks+"\n") {
+							t.Errorf("bypass, or not queue %s: %s", test.acks, line)
+						}
 					}
 				}
 				got := statements(listing)
@@ -148,6 +162,11 @@ func TestVerify(t *testing.T) {
 		{"an element", `nft flush set inet ftpinhole pinholes4`, true},
 		{"flush ruleset", `nft flush ruleset`, false},
 		{"delete table", `nft delete table inet ftpinhole`, false},
+		{"a rewritten session", `nft flush set inet ftpinhole rewritten4`, true},
+		{"flush chain of translations", `nft flush chain inet ftpinhole translate_prerouting`, false},
+		{"insert rule before conntrack", `nft insert rule inet ftpinhole acks_prerouting accept`, false},
+		{"map made anew", `nft flush chain inet ftpinhole translate_postrouting; nft delete map inet ftpinhole snat6`, false},
+		{"set of rewritten sessions made anew", `nft flush chain inet ftpinhole acks_prerouting; nft flush chain inet ftpinhole control_forward; nft delete set inet ftpinhole rewritten6`, false},
 		{"dormant table", `nft 'table inet ftpinhole { flags dormant; }'`, false},
 		{"flush chain", `nft flush chain inet ftpinhole control_forward`, false},
 		{"delete chain", `nft flush chain inet ftpinhole control_forward; nft delete chain inet ftpinhole control_forward`, false},
@@ -190,7 +209,9 @@ func TestDialErrors(t *testing.T) {
 		{"port twice", func(c *nft.Config) { c.Ports = []uint16{21, 21} }, "once"},
 		{"no hook", func(c *nft.Config) { c.Hooks = nil }, "forward, input, output"},
 		{"unknown hook", func(c *nft.Config) { c.Hooks = []nft.Hook{"prerouting"} }, `"prerouting"`},
-		{"queues", func(c *nft.Config) { c.QueueNum, c.Queues = 65534, 3 }, "65535"},
+		{"queues", func(c *nft.Config) { c.QueueNum, c.Queues = 65533, 2 }, "65535"},
+		{"queue of acknowledgements", func(c *nft.Config) { c.AckQueue = 2101 }, "2101 is used for two things"},
+		{"queue of rewritten sessions", func(c *nft.Config) { c.AckQueue, c.RewriteQueue = 7, 7 }, "7 is used for two things"},
 		{"marks", func(c *nft.Config) { c.Mark = 0x30000000 }, "0x20000000"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -73,51 +73,73 @@ func from(port uint16, p rules.Pinhole) rules.Pinhole {
 	return p
 }
 
-// Law 4: of four connections at once to one pinhole exactly one gets through.
-// Each trial opens the same pinhole again, so that this is tested too.
+// Law 4: of four connections at once to one pinhole exactly one gets through,
+// also where the operator lets all pass that was translated. Each trial opens the
+// same pinhole again, so that this is tested too.
 func TestLaw4OneOfFour(t *testing.T) {
-	l := newLab(t)
-	l.server.listen(t, port)
-	table := l.gateway.installed(t, forward())
-	const trials, atOnce = 100, 4
-	for trial := range trials {
-		add(t, table, pinhole(fmt.Sprintf("t-%d", trial), client4, data4))
-		sockets := make([]int, atOnce)
-		l.client.do(t, func() {
-			for i := range sockets {
-				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-				if err != nil {
-					t.Errorf("socket: %v", err)
+	outside := at(gateway4, outsidePort)
+	for _, test := range []struct {
+		name, operator string
+		pinhole        rules.Pinhole
+		to             string
+	}{
+		{"plain", "", pinhole("a", client4, data4), data4},
+		{"translated", "", translated(client4, data4, outside, "10.0.2.1"), outside},
+		{"translated, translated may pass", "nft insert rule inet firewall forward ct status dnat accept",
+			translated(client4, data4, outside, "10.0.2.1"), outside},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l := newLab(t)
+			l.server.listen(t, port)
+			l.gateway.run(t, test.operator, "")
+			table := l.gateway.installed(t, forward())
+			const trials, atOnce = 100, 4
+			for trial := range trials {
+				test.pinhole.ID = fmt.Sprintf("t-%d", trial)
+				add(t, table, test.pinhole)
+				if through := l.client.race(t, netip.MustParseAddrPort(test.to), atOnce); through != 1 {
+					t.Fatalf("trial %d: %d of %d came through", trial, through, atOnce)
 				}
-				sockets[i] = fd
 			}
 		})
-		addr := netip.MustParseAddr(server4).As4()
-		start := make(chan struct{})
-		var wait sync.WaitGroup
-		for _, fd := range sockets {
-			wait.Go(func() {
-				<-start
-				if err := unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: addr}); err != nil && err != unix.EINPROGRESS {
-					t.Errorf("connect: %v", err)
-				}
-			})
-		}
-		close(start)
-		wait.Wait()
-		through := 0
-		for deadline := time.Now().Add(soon); through == 0 && time.Now().Before(deadline); {
-			through = connected(t, sockets, 5*time.Millisecond)
-		}
-		through = connected(t, sockets, 20*time.Millisecond) // those that are later
-		for _, fd := range sockets {
-			unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-			unix.Close(fd)
-		}
-		if through != 1 {
-			t.Fatalf("trial %d: %d of %d came through", trial, through, atOnce)
-		}
 	}
+}
+
+// race makes n connections at once and returns how many come through.
+func (ns namespace) race(t *testing.T, to netip.AddrPort, n int) int {
+	t.Helper()
+	sockets := make([]int, n)
+	ns.do(t, func() {
+		for i := range sockets {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				t.Errorf("socket: %v", err)
+			}
+			sockets[i] = fd
+		}
+	})
+	start := make(chan struct{})
+	var wait sync.WaitGroup
+	for _, fd := range sockets {
+		wait.Go(func() {
+			<-start
+			if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}); err != nil && err != unix.EINPROGRESS {
+				t.Errorf("connect: %v", err)
+			}
+		})
+	}
+	close(start)
+	wait.Wait()
+	through := 0
+	for deadline := time.Now().Add(soon); through == 0 && time.Now().Before(deadline); {
+		through = connected(t, sockets, 5*time.Millisecond)
+	}
+	through = connected(t, sockets, 20*time.Millisecond) // those that are later
+	for _, fd := range sockets {
+		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		unix.Close(fd)
+	}
+	return through
 }
 
 // connected counts the sockets that are connected after wait.

@@ -82,8 +82,8 @@ func (t *Table) print() (string, error) {
 	}, nftaTableHandle, unix.NFTA_TABLE_FLAGS); err != nil {
 		return "", err
 	}
-	for _, s := range pinholeSets(t.config.Load().SourcePorts) {
-		if _, err := add(unix.NFT_MSG_GETSET, 0, named(unix.NFTA_SET_TABLE, unix.NFTA_SET_NAME, s.name),
+	for _, s := range sets(t.config.Load()) {
+		if _, err := add(unix.NFT_MSG_GETSET, 0, named(unix.NFTA_SET_TABLE, unix.NFTA_SET_NAME, s.name()),
 			nftaSetHandle); err != nil {
 			return "", err
 		}
