@@ -50,7 +50,7 @@ type command struct {
 	user    string
 	path    string   // of a transfer whose channel is still to be agreed on
 	channel *channel // what PORT or EPRT opened
-	waiting *Record  // what PORT or EPRT is to open when the server agrees
+	waiting *promise // what PORT or EPRT is to open when the server agrees
 }
 
 // loseStep forgets what was outstanding.
@@ -83,7 +83,7 @@ func (t *Tracker) clientLine(now time.Time, s *session, line parser.Line) {
 	full := len(s.outstanding) >= t.limits.Commands
 	switch cmd.Verb {
 	case parser.PORT, parser.EPRT:
-		t.announced(now, s, cmd, &out, full)
+		t.announced(now, s, line.Text, cmd, &out, full)
 	case parser.USER:
 		out.user = bounded(cmd.Arg, maxUser)
 		if s.joined {

@@ -140,7 +140,7 @@ func (t *Tracker) takeEffect(now time.Time, s *session, cmd command, code int) {
 		case ok && cmd.channel != nil:
 			t.shutBefore(now, s, cmd.channel)
 		case ok && cmd.waiting != nil:
-			t.openWaiting(now, s, *cmd.waiting)
+			t.openWaiting(now, s, cmd.waiting)
 		}
 	}
 }

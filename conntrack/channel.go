@@ -29,6 +29,7 @@ type channel struct {
 	opened   time.Time
 	used     time.Time
 	deadline time.Time
+	port     lease // of the outside address
 	// arrived is when a SYN was seen to have come since it was armed; zero if
 	// none was. lost is how many came before and made no connection.
 	arrived time.Time
@@ -62,12 +63,14 @@ func (c *channel) flow() flowKey {
 
 // openChannel asks for the pinhole that was agreed on, beside those that the
 // session has or in their place.
-func (t *Tracker) openChannel(now time.Time, s *session, r Record, beside bool) *channel {
-	if t.keeps != nil && !t.keeps() {
-		t.deny(now, s, r, AuditUnavailable)
-		return nil
+func (t *Tracker) openChannel(now time.Time, s *session, p *promise, beside bool) *channel {
+	r := p.record
+	why := AuditUnavailable
+	if t.keeps == nil || t.keeps() {
+		why = t.quota.take(s.client.Addr(), 0, 1)
 	}
-	if why := t.quota.take(s.client.Addr(), 0, 1); why != "" {
+	if why != "" {
+		p.port.give()
 		t.deny(now, s, r, why)
 		return nil
 	}
@@ -80,7 +83,9 @@ func (t *Tracker) openChannel(now time.Time, s *session, r Record, beside bool) 
 	c := &channel{
 		hole: r.Pinhole, session: s, record: r,
 		number: s.holes, opened: now, deadline: now.Add(t.timeout - earlyExpiry),
+		port: p.port,
 	}
+	p.port = lease{} // it is the channel's now
 	c.ahead.Transfer, c.ahead.Path = r.Transfer, r.Path
 	if old := t.holes[c.key()]; old != nil {
 		t.shut(now, old, Replaced) // another session of these two had the same port
@@ -92,7 +97,20 @@ func (t *Tracker) openChannel(now time.Time, s *session, r Record, beside bool) 
 	s.current = c
 	r.Time, r.Action = now, Open
 	t.do(DoOpen, r)
+	if p.rewrite != nil {
+		t.rewrite(c, p.rewrite)
+	}
 	return c
+}
+
+// rewrite makes the edit that goes with the DoOpen asked for last.
+func (t *Tracker) rewrite(c *channel, r *rewrite) {
+	r.apply()
+	r.nat.opening++
+	t.rewrites[c.hole.ID] = r
+	if r.keep {
+		t.effects[len(t.effects)-1].Kept = r.nat.keep()
+	}
 }
 
 // shutBefore shuts the session's channels that were agreed on before c.
@@ -156,6 +174,7 @@ func (t *Tracker) tell(now time.Time, c *channel, what Action, why Reason) {
 func (t *Tracker) forget(c *channel) {
 	t.unhole(c)
 	t.quota.give(c.record.Client.Addr(), 0, 1)
+	c.port.give()
 	delete(t.channels, c.hole.ID)
 	if c.hole.SrcPort != 0 && t.flows[c.flow()] == c {
 		delete(t.flows, c.flow())

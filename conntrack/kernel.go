@@ -9,21 +9,24 @@ import (
 // Opened is the kernel's answer to DoOpen. With an error nothing was opened.
 func (t *Tracker) Opened(now time.Time, id string, err error) []Effect {
 	t.effects = t.effects[:0]
-	c := t.channels[id]
-	if c == nil || c.state != opening {
-		return nil
+	if c := t.channels[id]; c != nil && c.state == opening {
+		t.opened(now, c, err)
 	}
+	t.rewritten(id, err)
+	return t.effects
+}
+
+func (t *Tracker) opened(now time.Time, c *channel, err error) {
 	if err != nil {
 		c.record.Reason = KernelError
 		t.forget(c)
 		t.refuse(now, c.session, c.record)
-		return t.effects
+		return
 	}
 	t.acknowledge(now, c)
 	if c.gone {
 		t.finish(now, c, c.closing)
 	}
-	return t.effects
 }
 
 func (t *Tracker) acknowledge(now time.Time, c *channel) {

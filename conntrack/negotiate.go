@@ -8,12 +8,13 @@ import (
 	"ftpinhole/parser"
 )
 
-// forbidden says why this session may not open anything at all now.
+// forbidden says why this session may not open anything at all now. trusted
+// says that the line stands in step, and that FTP is spoken.
 func (s *session) forbidden(trusted bool) Reason {
 	switch {
 	case s.notFTP:
 		return NotFTP
-	case !trusted || !s.ftp || s.headless || s.up.blind || s.down.blind && !s.down.records.between():
+	case !trusted || s.headless || s.up.blind || s.down.blind && !s.down.records.between():
 		return OutOfStep
 	case s.over || !s.greeted || s.terms.LoginRequired && !s.loggedIn:
 		return NotLoggedIn
@@ -23,7 +24,7 @@ func (s *session) forbidden(trusted bool) Reason {
 
 // announced takes PORT or EPRT: the hole is made before the server reads of
 // it, since servers connect before they answer.
-func (t *Tracker) announced(now time.Time, s *session, cmd parser.Command, out *command, full bool) {
+func (t *Tracker) announced(now time.Time, s *session, text []byte, cmd parser.Command, out *command, full bool) {
 	parse := parser.ParseHostPort
 	if cmd.Verb == parser.EPRT {
 		parse = parser.ParseExtended
@@ -31,8 +32,10 @@ func (t *Tracker) announced(now time.Time, s *session, cmd parser.Command, out *
 	endpoint, err := parse(cmd.Arg)
 	r := s.record()
 	r.Mode, r.Command = Active, cmd.Verb.String()
-	r.Pinhole = Pinhole{Src: s.server.Addr(), Dst: endpoint.Addr, FromPort: s.terms.ActiveSourcePort}
-	why := s.forbidden(out.trusted)
+	r.Pinhole = Pinhole{
+		Src: s.server.Addr(), Dst: s.inside(Active, endpoint.Addr), FromPort: s.terms.ActiveSourcePort,
+	}
+	why := s.forbidden(out.trusted && s.ftp)
 	switch {
 	case why == "" && full:
 		why = LimitSession
@@ -43,31 +46,36 @@ func (t *Tracker) announced(now time.Time, s *session, cmd parser.Command, out *
 		t.deny(now, s, r, why)
 		return
 	}
-	if s.terms.WaitFor2xx {
-		out.waiting = &r
-		return
+	// Pipelined: the server has not come to this line, and may still connect to
+	// what it was told before.
+	beside := s.transferWaits() && len(s.channels) > 0
+	p := &promise{record: r}
+	switch {
+	case beside && !s.terms.WaitFor2xx && len(s.channels) >= maxAhead, s.nat != nil && len(s.nat.promises) >= maxAhead:
+		why = LimitSession
+	case s.nat != nil:
+		why = t.translate(s, p, activeNaming(text, cmd, endpoint))
 	}
-	if s.transferWaits() && len(s.channels) > 0 {
-		// Pipelined: the server has not come to this line, and may still
-		// connect to what it was told before.
-		if len(s.channels) >= maxAhead {
-			t.deny(now, s, r, LimitSession)
-			return
-		}
-		out.channel = t.openChannel(now, s, r, true)
-		return
+	switch {
+	case why != "":
+		p.port.give()
+		t.deny(now, s, r, why)
+	case s.terms.WaitFor2xx:
+		out.waiting = p
+		s.promised(p)
+	default:
+		out.channel = t.openChannel(now, s, p, beside)
 	}
-	out.channel = t.openChannel(now, s, r, false)
 }
 
-func (t *Tracker) openWaiting(now time.Time, s *session, r Record) {
-	r.User = s.user
-	if why := s.forbidden(true); why != "" {
-		t.deny(now, s, r, why)
+func (t *Tracker) openWaiting(now time.Time, s *session, p *promise) {
+	p.record.User, p.rewrite = s.user, nil // the line has left
+	if why := s.forbidden(s.ftp); why != "" {
+		t.deny(now, s, p.record, why)
 		return
 	}
-	s.transferAhead(&r)
-	t.openChannel(now, s, r, false)
+	s.transferAhead(&p.record)
+	t.openChannel(now, s, p, false)
 }
 
 // entered takes 227 or 229, the answer to cmd.
@@ -92,8 +100,8 @@ func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Rep
 	if err != nil {
 		endpoint.Addr = netip.AddrPort{}
 	}
-	r.Pinhole.Dst = endpoint.Addr
-	why := s.forbidden(cmd.trusted || !asked && s.step == inStep)
+	r.Pinhole.Dst = t.insidePassive(s, endpoint.Addr)
+	why := s.forbidden(s.ftp && (cmd.trusted || !asked && s.step == inStep))
 	switch {
 	case !asked && err != nil:
 		return // no endpoint was offered: just a line with this number
@@ -106,8 +114,26 @@ func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Rep
 		t.deny(now, s, r, why)
 		return
 	}
-	s.transferAhead(&r)
-	t.openChannel(now, s, r, false)
+	p := &promise{record: r}
+	if s.nat != nil {
+		if why = t.translate(s, p, passiveNaming(rep, endpoint)); why != "" {
+			p.port.give()
+			t.deny(now, s, r, why)
+			return
+		}
+	}
+	s.transferAhead(&p.record)
+	t.openChannel(now, s, p, false)
+}
+
+// insidePassive says where the server is that a 227 or 229 names.
+func (t *Tracker) insidePassive(s *session, named netip.AddrPort) netip.AddrPort {
+	// Without rewriting the client goes where it was told to; who only decides
+	// and records decides as if it were rewritten.
+	if s.terms.PasvPeer && named.IsValid() && (s.nat != nil || !t.translates) {
+		return netip.AddrPortFrom(s.server.Addr(), named.Port())
+	}
+	return s.inside(Passive, named)
 }
 
 // judge adds what the line itself and the policy have against it.
@@ -118,6 +144,11 @@ func (t *Tracker) judge(s *session, r Record, why Reason, err error) Reason {
 	case err != nil:
 		return Malformed
 	}
+	return t.decide(s, r)
+}
+
+// decide asks the policy.
+func (t *Tracker) decide(s *session, r Record) Reason {
 	return t.policy.Decide(Request{
 		Client: s.client, Server: s.server, ClientLocal: s.local,
 		Mode: r.Mode, Command: r.Command, Endpoint: r.Pinhole.Dst,

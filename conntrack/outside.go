@@ -73,3 +73,62 @@ func (o *Outside) give(k outsideKey) {
 		}
 	}
 }
+
+// lease is a port that was taken; the zero value is none.
+type lease struct {
+	outside *Outside
+	key     outsideKey
+}
+
+// give returns the port, once.
+func (l *lease) give() {
+	if l.outside != nil {
+		l.outside.give(l.key)
+		l.outside = nil
+	}
+}
+
+// outsideTries is how often another port is tried.
+const outsideTries = 128
+
+// outsidePort takes a port of the address outer for the endpoint: its own port
+// if that is free, else another that the policy would allow, if possible one
+// that is written with as many bytes. Without any the lease is none.
+func (t *Tracker) outsidePort(s *session, r Record, outer netip.Addr, n naming) lease {
+	inside := r.Pinhole.Dst
+	take := func(port uint16) lease {
+		l := lease{t.outside, outsideKey{r.Pinhole.Src, netip.AddrPortFrom(outer, port)}}
+		if !t.outside.take(l.key, inside) {
+			return lease{}
+		}
+		return l
+	}
+	var best lease
+	if netip.AddrPortFrom(outer, inside.Port()) != s.nat.Server {
+		best = take(inside.Port())
+	}
+	if best.outside != nil {
+		return best
+	}
+	lowest, highest := t.outside.bounds()
+	for range outsideTries {
+		port := lowest + uint16(t.random.UintN(uint(highest-lowest)+1))
+		r.Pinhole.Dst = netip.AddrPortFrom(inside.Addr(), port)
+		if t.decide(s, r) != "" || netip.AddrPortFrom(outer, port) == s.nat.Server {
+			continue
+		}
+		fits := len(n.write(nil, netip.AddrPortFrom(outer, port))) == n.to-n.from
+		if !fits && best.outside != nil {
+			continue
+		}
+		l := take(port)
+		if l.outside == nil {
+			continue
+		}
+		best.give()
+		if best = l; fits {
+			break
+		}
+	}
+	return best
+}

@@ -1,6 +1,9 @@
 package conntrack
 
-import "net/netip"
+import (
+	"bytes"
+	"net/netip"
+)
 
 // Flags are the TCP control bits of a packet (RFC 9293 3.1), at their places
 // in the header's fourteenth byte.
@@ -35,4 +38,11 @@ type Packet struct {
 	Hook     Hook   // 0 when it comes from a capture
 	// Payload is the TCP payload. The tracker copies what it keeps.
 	Payload []byte
+}
+
+// clone copies a packet that has to wait.
+func (p *Packet) clone() *Packet {
+	c := *p
+	c.Payload = bytes.Clone(p.Payload)
+	return &c
 }

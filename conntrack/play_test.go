@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -68,6 +69,12 @@ type kernel struct {
 	rearmed int                // how often one was armed again
 	silent  bool               // answers wait
 	waiting []Effect
+
+	translation Translation // of all sessions
+	unasked     bool        // asks fail
+	unkept      bool        // keeps fail
+	kept        []byte      // the session that is kept, as JSON
+	left        string      // what the last packet left with
 }
 
 func newKernel(tb reporter, change func(*Config, *Terms)) *kernel {
@@ -110,6 +117,12 @@ func (k *kernel) answer(e Effect) []Effect {
 		if k.fail {
 			return k.tracker.Opened(k.now, h.ID, errors.New("no"))
 		}
+		if e.Kept != nil {
+			if k.unkept {
+				return k.tracker.Opened(k.now, h.ID, errTest)
+			}
+			k.keep(e.Kept)
+		}
 		k.holes[h.ID] = h
 		k.latest = h
 		return k.tracker.Opened(k.now, h.ID, nil)
@@ -126,8 +139,36 @@ func (k *kernel) answer(e Effect) []Effect {
 	case DoKill:
 		return k.tracker.Killed(k.now, netip.AddrPortFrom(h.Src, h.SrcPort), h.Dst)
 	}
+	return k.answerTranslated(e)
+}
+
+// answerTranslated answers what only translated sessions ask for.
+func (k *kernel) answerTranslated(e Effect) []Effect {
+	switch e.Do {
+	case DoAsk:
+		if k.unasked {
+			return k.tracker.Translated(k.now, e.Record.Client, e.Record.Server, Translation{}, errTest)
+		}
+		return k.tracker.Translated(k.now, e.Record.Client, e.Record.Server, k.translation, nil)
+	case DoKeep:
+		if k.unkept {
+			return k.tracker.Kept(k.now, e.Kept.Client, e.Kept.Server, errTest)
+		}
+		k.keep(e.Kept)
+		return k.tracker.Kept(k.now, e.Kept.Client, e.Kept.Server, nil)
+	case DoForget:
+		k.kept = nil
+		return nil
+	}
 	k.tb.Fatalf("unknown effect %v", e.Do)
 	return nil
+}
+
+func (k *kernel) keep(kept *Kept) {
+	var err error
+	if k.kept, err = json.Marshal(kept); err != nil {
+		k.tb.Fatalf("%v", err)
+	}
 }
 
 // speak lets a silent kernel answer all that it was asked.
@@ -139,7 +180,13 @@ func (k *kernel) speak() {
 	k.waiting = nil
 }
 
-func (k *kernel) packet(p *Packet) { k.do(k.tracker.Packet(k.now, p)) }
+func (k *kernel) packet(p *Packet) {
+	k.do(k.tracker.Packet(k.now, p))
+	k.left = string(p.Payload)
+	if seg, changed := k.tracker.Outgoing(p); changed {
+		k.left = string(seg.Payload)
+	}
+}
 
 // wait lets time pass, with the ticks that belong to it.
 func (k *kernel) wait(d time.Duration) {
@@ -255,8 +302,9 @@ func (st *stage) send(from, to *side, data string, flags Flags) {
 	if flags&FIN != 0 {
 		from.next++
 	}
-	if flags&RST == 0 {
+	if left := st.left; flags&RST == 0 {
 		st.ack(to, from)
+		st.left = left
 	}
 }
 

@@ -72,6 +72,17 @@ func (q *Quota) take(client netip.Addr, sessions, pinholes int) Reason {
 	return ""
 }
 
+// hold counts sessions that are there already, whatever the limits say.
+func (q *Quota) hold(client netip.Addr, sessions int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	key := clientKey(client)
+	h := q.clients[key]
+	h.sessions += sessions
+	q.sessions += sessions
+	q.clients[key] = h
+}
+
 // give returns what take took.
 func (q *Quota) give(client netip.Addr, sessions, pinholes int) {
 	q.mu.Lock()

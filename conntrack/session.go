@@ -32,6 +32,11 @@ type session struct {
 
 	opened, denied int
 	encrypted      bool
+
+	nat      *translated // nil if nothing is translated
+	asking   bool        // how it is translated is not known yet
+	restored bool        // and no packet came since
+	first    *Packet     // waits for that
 }
 
 // direction is one half of the connection.
@@ -108,11 +113,11 @@ func (t *Tracker) segment(now time.Time, s *session, toServer bool, p *Packet) {
 	// Of a session that was joined, a keep-alive probe says nothing: it stands
 	// one before what comes next.
 	if !d.known && (len(p.Payload) > 0 || p.Flags&FIN != 0) {
-		d.start(p.Seq)
+		s.start(d, p.Seq)
 	}
 	if p.Flags&ACK != 0 {
 		if !peer.known {
-			peer.start(p.Ack)
+			s.start(peer, p.Ack)
 		}
 		peer.ack(p.Ack)
 		// An acknowledgement may overtake what it acknowledges in a capture;
@@ -127,6 +132,9 @@ func (t *Tracker) segment(now time.Time, s *session, toServer bool, p *Packet) {
 	if p.Flags&FIN != 0 && !d.fin {
 		d.fin, d.finSeq = true, p.Seq+uint32(len(p.Payload))
 	}
+	if s.nat != nil {
+		t.passed(s, d, peer, p)
+	}
 	switch {
 	case p.Flags&RST != 0 && d.atEnd(p.Seq):
 		// Any other RST in the window is answered by a challenge (RFC 5961
@@ -138,6 +146,14 @@ func (t *Tracker) segment(now time.Time, s *session, toServer bool, p *Packet) {
 }
 
 func (t *Tracker) payload(now time.Time, s *session, d *direction, p *Packet) {
+	if s.ahead(d, p.Seq) {
+		if !d.missed() {
+			return // it does not leave, and comes again
+		}
+		if t.gap(now, s, d, d.acked); before(d.next, p.Seq) {
+			return
+		}
+	}
 	data, overflow := d.push(p.Seq, p.Payload)
 	if overflow {
 		t.gap(now, s, d, p.Seq)
@@ -148,6 +164,9 @@ func (t *Tracker) payload(now time.Time, s *session, d *direction, p *Packet) {
 		t.readHeld(now, s, d)
 	} else if len(d.held) > 0 && d.missed() {
 		t.gap(now, s, d, d.acked)
+	}
+	if q := s.sequence(d); q != nil && p.Flags&FIN == 0 {
+		s.withhold(d, q)
 	}
 }
 
@@ -162,6 +181,10 @@ func (t *Tracker) readHeld(now time.Time, s *session, d *direction) {
 // are in step again (law 3).
 func (t *Tracker) gap(now time.Time, s *session, d *direction, seq uint32) {
 	d.skip(seq)
+	if q := s.sequence(d); q != nil {
+		q.lineOver()
+		q.passed(seq)
+	}
 	d.lines.Resync()
 	d.records.lost = true
 	if d == &s.down {
@@ -176,6 +199,10 @@ func (t *Tracker) gap(now time.Time, s *session, d *direction, seq uint32) {
 // read takes bytes of one direction in order.
 func (t *Tracker) read(now time.Time, s *session, d *direction, b []byte) {
 	d.bytes += uint64(len(b))
+	q := s.sequence(d)
+	if q != nil {
+		q.take(b)
+	}
 	for len(b) > 0 {
 		if d.blind {
 			if b = d.records.skip(b); b == nil {
@@ -192,10 +219,16 @@ func (t *Tracker) read(now time.Time, s *session, d *direction, b []byte) {
 			return
 		}
 		b = rest
+		if q != nil {
+			q.line, q.lineEnd = line, d.next-uint32(len(rest))
+		}
 		if d == &s.up {
 			t.clientLine(now, s, line)
 		} else {
 			t.serverLine(now, s, line)
+		}
+		if q != nil {
+			q.lineOver()
 		}
 	}
 }

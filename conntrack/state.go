@@ -45,10 +45,15 @@ func (t *Tracker) Counts() Counts {
 func (t *Tracker) Sessions() []SessionState {
 	list := make([]SessionState, 0, len(t.sessions))
 	for _, s := range t.sessions {
-		list = append(list, SessionState{
+		st := SessionState{
 			FlowID: s.flowID, Client: s.client, Server: s.server, User: s.user,
 			State: s.state(), Started: s.started, Last: s.last, Opened: s.opened, Denied: s.denied,
-		})
+			Translation: Translation{Server: s.server, Client: s.client},
+		}
+		if s.nat != nil {
+			st.Translation, st.Rewritten = s.nat.Translation, s.nat.kept
+		}
+		list = append(list, st)
 	}
 	return list
 }

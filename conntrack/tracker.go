@@ -2,38 +2,13 @@ package conntrack
 
 import (
 	"cmp"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
 
 	"ftpinhole/parser"
 )
-
-// Config is what a Tracker is made with.
-type Config struct {
-	Ports   []uint16      // control ports
-	Timeout time.Duration // how long a pinhole waits for its connection, at least 1 s
-	Limits  Limits
-	// Seed makes flow ids differ between daemons and shards.
-	Seed uint64
-	// Observe: decide and record; the gateway opens nothing.
-	Observe bool
-	// Join is asked when data comes on a connection whose handshake was not
-	// seen: whether to follow it from there on (law 6). It counts as logged in
-	// then, but opens nothing until a client line was an FTP command. In a
-	// capture that is right for all, live for those that conntrack held when
-	// the daemon started.
-	Join func(client, server netip.AddrPort) bool
-	// Recordable, if set, is asked before a pinhole is opened: whether its
-	// records would be kept. It must not block.
-	Recordable func() bool
-	// Translate: ask how each session is translated (DoAsk), and rewrite what it
-	// says accordingly. Live and not observing.
-	Translate bool
-	// Outside gives out ports of translated addresses; all shards share it.
-	// Needed with Translate.
-	Outside *Outside
-}
 
 // Tracker follows the control sessions of one shard. It is not safe for
 // concurrent use. The effects that a method returns are valid until the next
@@ -57,6 +32,16 @@ type Tracker struct {
 	flows    map[flowKey]*channel
 	refusals refusals
 
+	// Of translated sessions.
+	translates bool
+	outside    *Outside
+	random     *rand.Rand
+	wires      map[flowKey]wireTuple // the addresses of those that are kept
+	rewrites   map[string]*rewrite   // by the pinhole whose DoOpen they wait for
+	departed   departed
+	buf        []byte
+	acks       Acks
+
 	effects []Effect
 	order   []*channel
 }
@@ -74,6 +59,12 @@ func New(cfg Config, policy Policy, quota *Quota) *Tracker {
 		holes:    make(map[holeKey]*channel),
 		flows:    make(map[flowKey]*channel),
 		refusals: newRefusals(),
+
+		translates: cfg.Translate, outside: cfg.Outside,
+		random:   rand.New(rand.NewPCG(cfg.Seed, 0)),
+		wires:    make(map[flowKey]wireTuple),
+		rewrites: make(map[string]*rewrite),
+		departed: departed{byKey: make(map[sessionKey]*translated)},
 	}
 }
 
@@ -100,6 +91,16 @@ func (t *Tracker) Packet(now time.Time, p *Packet) []Effect {
 		if s, toServer = t.join(now, p); s == nil {
 			return t.effects
 		}
+	}
+	if s.restored {
+		s.restored, s.local = false, localClient(p, toServer)
+	}
+	if s.asking {
+		if s.first == nil {
+			s.first = p.clone()
+			return t.effects
+		}
+		t.learn(now, s, Translation{}, errUnanswered)
 	}
 	t.segment(now, s, toServer, p)
 	return t.effects
@@ -134,12 +135,34 @@ func (t *Tracker) join(now time.Time, p *Packet) (s *session, toServer bool) {
 		return nil, false
 	}
 	s.rejoin()
-	s.local = toServer && p.Hook == HookOutput || !toServer && p.Hook == HookInput
+	s.local = localClient(p, toServer)
 	return s, toServer
+}
+
+// localClient reports whether a packet is of a client that is the gateway.
+func localClient(p *Packet, toServer bool) bool {
+	return toServer && p.Hook == HookOutput || !toServer && p.Hook == HookInput
 }
 
 // begin makes a session, unless a limit forbids it.
 func (t *Tracker) begin(now time.Time, client, server netip.AddrPort) *session {
+	if nat := t.departed.byKey[sessionKey{client, server}]; nat != nil {
+		t.forgetTranslated(nat)
+	}
+	if why := t.quota.take(client.Addr(), 1, 0); why != "" {
+		t.deny(now, nil, Record{FlowID: t.ids.next(), Client: client, Server: server}, why)
+		return nil
+	}
+	s := t.newSession(now, client, server)
+	if t.translates {
+		s.asking = true
+		t.do(DoAsk, s.record())
+	}
+	return s
+}
+
+// newSession makes a session that is counted already.
+func (t *Tracker) newSession(now time.Time, client, server netip.AddrPort) *session {
 	s := &session{
 		client: client, server: server, flowID: t.ids.next(),
 		terms:   t.policy.Terms(client.Addr(), server.Addr()),
@@ -147,10 +170,6 @@ func (t *Tracker) begin(now time.Time, client, server netip.AddrPort) *session {
 	}
 	s.up.lines = *parser.NewLineReader(t.limits.LineBytes)
 	s.down.lines = *parser.NewLineReader(t.limits.LineBytes)
-	if why := t.quota.take(client.Addr(), 1, 0); why != "" {
-		t.deny(now, nil, s.record(), why)
-		return nil
-	}
 	t.sessions[sessionKey{client, server}] = s
 	r := s.record()
 	r.Time, r.Action = now, Start
@@ -162,8 +181,11 @@ func (t *Tracker) begin(now time.Time, client, server netip.AddrPort) *session {
 // is closed there.
 func (t *Tracker) Gone(now time.Time, client, server netip.AddrPort, why Reason) []Effect {
 	t.effects = t.effects[:0]
-	if s := t.sessions[sessionKey{client, server}]; s != nil {
+	key := sessionKey{client, server}
+	if s := t.sessions[key]; s != nil {
 		t.end(now, s, why)
+	} else if nat := t.departed.byKey[key]; nat != nil && why == Vanished {
+		t.forgetTranslated(nat)
 	}
 	return t.effects
 }
@@ -186,6 +208,7 @@ func (t *Tracker) end(now time.Time, s *session, why Reason) {
 	r.Pinholes, r.Denied = s.opened, s.denied
 	r.Encrypted, r.Conflicts = s.encrypted, s.up.conflicts+s.down.conflicts
 	t.do(DoRecord, r)
+	t.depart(now, s, why)
 }
 
 // Tick lets time pass: what has had its time goes. It is to be called a few
@@ -193,13 +216,14 @@ func (t *Tracker) end(now time.Time, s *session, why Reason) {
 func (t *Tracker) Tick(now time.Time) []Effect {
 	t.effects = t.effects[:0]
 	t.tickChannels(now)
+	t.tickDeparted(now)
 	t.flushRefusals(now, false)
 	return t.effects
 }
 
 // Stop ends all sessions and shuts all pinholes; why is Stopped or
 // EndOfCapture. The kernel is not asked any more: whoever stops takes
-// everything out of it.
+// everything out of it. What was kept stays kept, for a next daemon.
 func (t *Tracker) Stop(now time.Time, why Reason) []Effect {
 	t.effects = t.effects[:0]
 	for _, c := range slices.Clone(t.oldestFirst()) {
@@ -226,6 +250,12 @@ func (t *Tracker) Stop(now time.Time, why Reason) []Effect {
 	for _, s := range all {
 		t.end(now, s, why)
 	}
+	for len(t.departed.queue) > 0 {
+		t.unwire(t.departed.queue[0])
+		t.departed.queue = t.departed.queue[1:]
+	}
+	clear(t.departed.byKey)
+	clear(t.rewrites)
 	t.flushRefusals(now, true)
 	return t.effects
 }

@@ -1,9 +1,6 @@
 package conntrack
 
-import (
-	"net/netip"
-	"time"
-)
+import "net/netip"
 
 // Translation is how the gateway translates the addresses of one control
 // connection (NAT). Without any, Server is the session's server and Client its
@@ -62,43 +59,3 @@ type Withheld struct {
 	Bytes []byte `json:"bytes"`
 	Last  byte   `json:"last"`
 }
-
-// Translated is the answer to DoAsk. With an error the session goes on as one
-// that is not translated.
-func (t *Tracker) Translated(now time.Time, client, server netip.AddrPort, tr Translation, err error) []Effect {
-	return nil
-}
-
-// Kept is the answer to DoKeep. With an error nothing is rewritten.
-func (t *Tracker) Kept(now time.Time, client, server netip.AddrPort, err error) []Effect {
-	return nil
-}
-
-// Restore goes on with a session that a former daemon kept: it is joined in the
-// middle (law 6).
-func (t *Tracker) Restore(now time.Time, k *Kept) []Effect { return nil }
-
-// Rewritten reports whether the sequence numbers of the packet's session are
-// shifted (or its bytes withheld): a packet of it must not pass as it is. The
-// packet's addresses are those of the hooks after conntrack.
-func (t *Tracker) Rewritten(p *Packet) bool { return false }
-
-// Outgoing says how a packet that Packet has taken is to leave, when its turn
-// has come: false if as it is.
-func (t *Tracker) Outgoing(p *Packet) (Segment, bool) { return Segment{}, false }
-
-// Incoming says how the acknowledgements of a packet are to be changed before
-// conntrack sees it: nil if not at all. The packet's addresses are those on the
-// wire, before any NAT.
-func (t *Tracker) Incoming(p *Packet) *Acks { return nil }
-
-// Acks translates acknowledgements of what was sent on into such of what was
-// sent. It is valid until the tracker's next call.
-type Acks struct{}
-
-// Ack translates an acknowledgement number.
-func (a *Acks) Ack(n uint32) uint32 { return n }
-
-// Sack translates a block of selective acknowledgement (RFC 2018 3): its left
-// edge, and its right one which lies behind it. It is false if nothing is left.
-func (a *Acks) Sack(left, right uint32) (l, r uint32, ok bool) { return left, right, true }

@@ -114,6 +114,16 @@ func (r *LineReader) begin() {
 // MidLine says whether the next byte continues a line, wanted or not.
 func (r *LineReader) MidLine() bool { return r.skip || r.next != r.start }
 
+// Partial gives what there is of a line that has not ended: its text, which may
+// end with CR, and its raw bytes so far. There is none between lines and while
+// a line is skipped.
+func (r *LineReader) Partial() (line Line, ok bool) {
+	if r.skip || r.next == r.start {
+		return Line{}, false
+	}
+	return Line{Text: r.buf, Offset: r.start, RawLen: int(r.next - r.start), Plain: !r.odd}, true
+}
+
 // Resync forgets the line that is held and skips to the next line end: for when
 // bytes are missing. Offsets go on counting what is fed.
 func (r *LineReader) Resync() {

@@ -1,0 +1,135 @@
+package conntrack
+
+import (
+	"net/netip"
+	"testing"
+)
+
+// Addresses on the other side of the gateway.
+var (
+	published = netip.MustParseAddrPort("203.0.113.5:2121") // of the server
+	masked    = netip.MustParseAddrPort("198.51.100.7:61000")
+)
+
+// translating makes sessions be translated.
+func translating(c *Config, _ *Terms) {
+	c.Translate, c.Outside = true, NewOutside(49152, 65535)
+}
+
+func newTranslated(tb reporter, tr Translation, change func(*Config, *Terms)) *stage {
+	tb.Helper()
+	k := newKernel(tb, func(c *Config, terms *Terms) {
+		translating(c, terms)
+		c.Join = func(_, _ netip.AddrPort) bool { return true }
+		if change != nil {
+			change(c, terms)
+		}
+	})
+	k.translation = tr
+	return newStage(k, testClient, testServer)
+}
+
+func TestRewriting(t *testing.T) {
+	plain := Translation{Server: testServer, Client: testClient}
+	dnat := Translation{Server: published, Client: testClient}
+	snat := Translation{Server: testServer, Client: masked}
+	both := Translation{Server: published, Client: masked}
+	short := Translation{Server: netip.MustParseAddrPort("1.1.1.1:21"), Client: netip.MustParseAddrPort("2.2.2.2:40000")}
+	peer := func(_ *Config, t *Terms) { t.PasvPeer = true }
+	for _, row := range []struct {
+		name    string
+		tr      Translation
+		before  string // what is said first
+		who     string
+		says    string
+		leaves  string
+		dst     string // of the pinhole
+		outside string
+		seenAs  string
+		change  func(*Config, *Terms)
+	}{
+		{name: "nothing translated", tr: plain, who: "C", says: port, leaves: port, dst: "10.0.1.2:50000"},
+		{name: "PORT, longer", tr: snat, who: "C", says: port, leaves: "PORT 198,51,100,7,195,80",
+			dst: "10.0.1.2:50000", outside: "198.51.100.7:50000"},
+		{name: "PORT, shorter", tr: short, who: "C", says: port, leaves: "PORT 2,2,2,2,195,80",
+			dst: "10.0.1.2:50000", outside: "2.2.2.2:50000", seenAs: "1.1.1.1"},
+		{name: "PORT, words and blanks stay", tr: snat, who: "C", says: "port \t10, 0,1,2, 195 ,80  ", leaves: "port \t198,51,100,7,195,80  ",
+			dst: "10.0.1.2:50000", outside: "198.51.100.7:50000"},
+		{name: "PORT of the outside address", tr: snat, who: "C", says: "PORT 198,51,100,7,195,80", leaves: "PORT 198,51,100,7,195,80",
+			dst: "10.0.1.2:50000", outside: "198.51.100.7:50000"},
+		{name: "PORT, server published", tr: dnat, who: "C", says: port, leaves: port, dst: "10.0.1.2:50000", seenAs: "203.0.113.5"},
+		{name: "PORT, both", tr: both, who: "C", says: port, leaves: "PORT 198,51,100,7,195,80",
+			dst: "10.0.1.2:50000", outside: "198.51.100.7:50000", seenAs: "203.0.113.5"},
+		{name: "EPRT", tr: both, who: "C", says: "EPRT |1|10.0.1.2|50000|", leaves: "EPRT |1|198.51.100.7|50000|",
+			dst: "10.0.1.2:50000", outside: "198.51.100.7:50000", seenAs: "203.0.113.5"},
+		{name: "EPRT, another delimiter", tr: snat, who: "C", says: "EPRT !1!10.0.1.2!50000!", leaves: "EPRT !1!198.51.100.7!50000!",
+			dst: "10.0.1.2:50000", outside: "198.51.100.7:50000"},
+		{name: "227, longer, at the expense of the dot", tr: dnat, before: "C: PASV", who: "S",
+			says: "227 Entering (10,0,2,2,195,80).  ", leaves: "227 Entering (203,0,113,5,195,80)",
+			dst: "10.0.2.2:50000", outside: "203.0.113.5:50000"},
+		{name: "227, longer, nothing to spare", tr: dnat, before: "C: PASV", who: "S",
+			says: "227 (10,0,2,2,195,80)", leaves: "227 (203,0,113,5,195,80)",
+			dst: "10.0.2.2:50000", outside: "203.0.113.5:50000"},
+		{name: "227, shorter, padded", tr: short, before: "C: PASV", who: "S",
+			says: "227 (10,0,2,2,195,80).", leaves: "227 (1,1,1,1,195,80). ",
+			dst: "10.0.2.2:50000", outside: "1.1.1.1:50000", seenAs: "2.2.2.2"},
+		{name: "227, server knows its published address", tr: dnat, before: "C: PASV", who: "S",
+			says: "227 (203,0,113,5,195,80)", leaves: "227 (203,0,113,5,195,80)",
+			dst: "10.0.2.2:50000", outside: "203.0.113.5:50000"},
+		{name: "227, only the client is translated", tr: snat, before: "C: PASV", who: "S",
+			says: "227 (10,0,2,2,195,80)", leaves: "227 (10,0,2,2,195,80)", dst: "10.0.2.2:50000", seenAs: "198.51.100.7"},
+		{name: "227, the end of a block", tr: short, before: "C: PASV", who: "S",
+			says: "227-a\r\n 226 b\r\n227 (10,0,2,2,195,80)", leaves: "227-a\r\n 226 b\r\n227 (1,1,1,1,195,80) ",
+			dst: "10.0.2.2:50000", outside: "1.1.1.1:50000", seenAs: "2.2.2.2"},
+		{name: "229, same port", tr: both, before: "C: EPSV", who: "S",
+			says: "229 (|||50000|)", leaves: "229 (|||50000|)",
+			dst: "10.0.2.2:50000", outside: "203.0.113.5:50000", seenAs: "198.51.100.7"},
+		{name: "a foreign address stays", tr: both, who: "C", says: "PORT 10,9,9,9,195,80", leaves: "PORT 10,9,9,9,195,80"},
+		{name: "a privileged port stays", tr: both, who: "C", says: "PORT 10,0,1,2,0,22", leaves: "PORT 10,0,1,2,0,22"},
+		{name: "unrequested 227 stays", tr: both, who: "S", says: entering, leaves: entering},
+		{name: "asks fail", tr: snat, who: "C", says: port, leaves: port, dst: "10.0.1.2:50000"},
+		{name: "peer, another address", tr: plain, before: "C: PASV", who: "S", change: peer,
+			says: "227 (192,168,9,9,195,80)", leaves: "227 (10,0,2,2,195,80)   ", dst: "10.0.2.2:50000"},
+		{name: "peer, 0.0.0.0", tr: both, before: "C: PASV", who: "S", change: peer,
+			says: "227 (0,0,0,0,195,80)", leaves: "227 (203,0,113,5,195,80)",
+			dst: "10.0.2.2:50000", outside: "203.0.113.5:50000", seenAs: "198.51.100.7"},
+		{name: "peer, the server's own", tr: plain, before: "C: PASV", who: "S", change: peer,
+			says: "227 (10,0,2,2,195,80)", leaves: "227 (10,0,2,2,195,80)", dst: "10.0.2.2:50000"},
+		{name: "wait_for_2xx", tr: snat, who: "C", says: port, leaves: "PORT 198,51,100,7,195,80",
+			change: func(_ *Config, t *Terms) { t.WaitFor2xx = true }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			st := newTranslated(t, row.tr, row.change)
+			st.unasked = row.name == "asks fail"
+			st.shake()
+			st.play("login\n" + row.before)
+			from, to := st.sides(row.who)
+			st.send(from, to, row.says+"\r\n", 0)
+			if st.left != row.leaves+"\r\n" {
+				t.Errorf("left %q, want %q", st.left, row.leaves)
+			}
+			got := st.latest
+			if text(got.Dst) != row.dst || text(got.Outside) != row.outside || textAddr(got.SeenAs) != row.seenAs {
+				t.Errorf("opened %v, outside %v, seen as %v", got.Dst, got.Outside, got.SeenAs)
+			}
+			st.stop()
+			if n := len(st.tracker.outside.taken); n != 0 {
+				t.Errorf("%d outside ports left", n)
+			}
+		})
+	}
+}
+
+func text(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func textAddr(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
