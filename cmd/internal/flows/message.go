@@ -43,8 +43,8 @@ const (
 	ctaFilterReplyFlags = 2 // CTA_FILTER_REPLY_FLAGS
 
 	// Bits of the two above (net/netfilter/nf_internals.h).
-	filterProtoNum     = 1 << 3 // CTA_FILTER_F_CTA_PROTO_NUM
-	filterProtoSrcPort = 1 << 4 // CTA_FILTER_F_CTA_PROTO_SRC_PORT
+	// CTA_FILTER_F_CTA_PROTO_NUM and CTA_FILTER_F_CTA_PROTO_SRC_PORT.
+	filterSourcePort = 1<<3 | 1<<4
 )
 
 // request is a ctnetlink message: nfgenmsg, then the attributes that put adds.
@@ -100,26 +100,46 @@ func putMark(value, mask uint32) func(*netlink.AttributeEncoder) {
 }
 
 // putServerPort asks for TCP flows whose server, after DNAT, has this port.
-// CTA_FILTER needs Linux 5.8 (ctnetlink_alloc_filter); before that it is
-// ignored and everything comes.
 func putServerPort(port uint16) func(*netlink.AttributeEncoder) {
 	return func(ae *netlink.AttributeEncoder) {
-		ae.Nested(ctaTupleReply, func(ae *netlink.AttributeEncoder) error {
-			ae.Nested(ctaTupleProto, func(ae *netlink.AttributeEncoder) error {
-				ae.Uint8(ctaProtoNum, protoTCP)
-				ae.Uint16(ctaProtoSrcPort, port)
-				return nil
-			})
-			return nil
-		})
-		ae.Nested(ctaFilter, func(ae *netlink.AttributeEncoder) error {
-			// Alone among ctnetlink's numbers the flags are in host order.
-			ae.ByteOrder = binary.NativeEndian
-			ae.Uint32(ctaFilterOrigFlags, 0)
-			ae.Uint32(ctaFilterReplyFlags, filterProtoNum|filterProtoSrcPort)
-			return nil
-		})
+		putSourcePort(ae, ctaTupleReply, port)
+		putFilter(ae, 0, filterSourcePort)
 	}
+}
+
+// putPorts asks for TCP flows whose Ends have these ports. It does not ask for
+// their addresses, since few flows share both ports, and IPv6 addresses are
+// compared the wrong way round (ctnetlink_filter_match_tuple, still in 6.18).
+func putPorts(client, server uint16) func(*netlink.AttributeEncoder) {
+	return func(ae *netlink.AttributeEncoder) {
+		putSourcePort(ae, ctaTupleOrig, client)
+		putSourcePort(ae, ctaTupleReply, server)
+		putFilter(ae, filterSourcePort, filterSourcePort)
+	}
+}
+
+// putSourcePort is as much of a tuple as filterSourcePort makes count.
+func putSourcePort(ae *netlink.AttributeEncoder, tuple, port uint16) {
+	ae.Nested(tuple, func(ae *netlink.AttributeEncoder) error {
+		ae.Nested(ctaTupleProto, func(ae *netlink.AttributeEncoder) error {
+			ae.Uint8(ctaProtoNum, protoTCP)
+			ae.Uint16(ctaProtoSrcPort, port)
+			return nil
+		})
+		return nil
+	})
+}
+
+// putFilter says what of the two tuples counts in a dump. CTA_FILTER needs Linux
+// 5.8 (ctnetlink_alloc_filter); before that it is ignored and everything comes.
+func putFilter(ae *netlink.AttributeEncoder, orig, reply uint32) {
+	ae.Nested(ctaFilter, func(ae *netlink.AttributeEncoder) error {
+		// Alone among ctnetlink's numbers the flags are in host order.
+		ae.ByteOrder = binary.NativeEndian
+		ae.Uint32(ctaFilterOrigFlags, orig)
+		ae.Uint32(ctaFilterReplyFlags, reply)
+		return nil
+	})
 }
 
 func family(a netip.Addr) netfilter.ProtoFamily {

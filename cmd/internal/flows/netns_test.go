@@ -15,7 +15,7 @@ import (
 // inNetNS moves the test's goroutine, and what it starts with os/exec, into a
 // network namespace of its own that ends with the test: the thread is locked
 // and dies with the goroutine.
-func inNetNS(t *testing.T) {
+func inNetNS(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root for a network namespace")
@@ -32,7 +32,7 @@ func inNetNS(t *testing.T) {
 	command(t, "", "ip", "link", "set", "lo", "up")
 }
 
-func command(t *testing.T, stdin, name string, args ...string) {
+func command(t testing.TB, stdin, name string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Stdin = strings.NewReader(stdin)
