@@ -107,6 +107,7 @@ var csvHeader = []string{
 	"timestamp", "action", "reason", "flow_id", "src_ip", "src_port", "dest_ip", "dest_port", "user", "mode", "command", "transfer", "path",
 	"id", "pinhole_src_ip", "pinhole_src_port", "pinhole_dest_ip", "pinhole_dest_port", "timeout_s",
 	"bytes_toserver", "bytes_toclient", "duration_s", "count", "pinholes", "denied", "observed", "reconstructed",
+	"nat_src_ip", "nat_dest_ip", "nat_dest_port",
 }
 
 func printCSV(w io.Writer, records []conntrack.Record) {
@@ -130,6 +131,7 @@ func csvRow(r *conntrack.Record) []string {
 		csvText(r.User), r.Mode.String(), csvText(r.Command), csvText(r.Transfer), csvText(r.Path),
 		csvText(p.ID), addr(p.Src), number(p.SrcPort), addr(p.Dst.Addr()), number(p.Dst.Port()), seconds(p.Timeout),
 		counted[0], counted[1], seconds(r.Duration), number(r.Count), number(r.Pinholes), number(r.Denied), truth(r.Observed), truth(r.Reconstructed),
+		addr(p.SeenAs), addr(p.Outside.Addr()), number(p.Outside.Port()),
 	}
 }
 

@@ -61,6 +61,9 @@ func printStory(w io.Writer, s *trail.Story) error {
 	line("login", login(r))
 	line("command", cell(r.Command), r.Mode.String()+" mode", transfer(r))
 	line("endpoint", endpoint(r.Pinhole.Dst)+", for "+addr(r.Pinhole.Src), sourcePort(&r.Pinhole))
+	if t := translation(&r.Pinhole); t != "" {
+		line("translation", t)
+	}
 	if s.Deny != nil {
 		line("refused", stamp(s.Deny), because(s.Deny), cell(string(s.Deny.Reason)))
 	}
@@ -124,6 +127,18 @@ func sourcePort(p *conntrack.Pinhole) string {
 		return ""
 	}
 	return fmt.Sprintf("from port %d only", p.FromPort)
+}
+
+// translation is what the gateway makes of the connection's addresses.
+func translation(p *conntrack.Pinhole) string {
+	var said []string
+	if p.Outside.IsValid() {
+		said = append(said, "sent to "+p.Outside.String())
+	}
+	if p.SeenAs.IsValid() {
+		said = append(said, "seen as coming from "+p.SeenAs.String())
+	}
+	return strings.Join(said, ", ")
 }
 
 func observed(r *conntrack.Record) string {

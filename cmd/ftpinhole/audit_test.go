@@ -150,3 +150,23 @@ func TestMeanings(t *testing.T) {
 		t.Errorf("%d reasons", n)
 	}
 }
+
+// The story of a pinhole tells its translation, and an export has it too.
+func TestTranslatedRecord(t *testing.T) {
+	r := conntrack.Record{Action: conntrack.Open, Pinhole: conntrack.Pinhole{
+		ID: "7b-1", Src: netip.MustParseAddr("192.0.2.9"), Dst: netip.MustParseAddrPort("10.0.1.2:50001"), Timeout: time.Second,
+		Outside: netip.MustParseAddrPort("198.51.100.1:50002"), SeenAs: netip.MustParseAddr("198.51.100.3"),
+	}}
+	var out strings.Builder
+	if err := printStory(&out, &trail.Story{Open: &r}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "sent to 198.51.100.1:50002, seen as coming from 198.51.100.3"; !strings.Contains(out.String(), want) {
+		t.Errorf("the story lacks %q:\n%s", want, &out)
+	}
+	out.Reset()
+	printCSV(&out, []conntrack.Record{r})
+	if want := ",198.51.100.3,198.51.100.1,50002\n"; !strings.HasSuffix(out.String(), want) {
+		t.Errorf("the row does not end with %q:\n%s", want, &out)
+	}
+}

@@ -51,6 +51,10 @@ func TestAppend(t *testing.T) {
 		{"use", func(r *conntrack.Record) {
 			r.Action, r.Pinhole.SrcPort = conntrack.Use, 51000
 		}, control + ftp + `"pinhole":{"id":"7b-1","action":"use",` + hole + `,"src_port":51000}}`},
+		{"translated", func(r *conntrack.Record) {
+			r.Pinhole.Outside, r.Pinhole.SeenAs = netip.MustParseAddrPort("198.51.100.7:50056"), netip.MustParseAddr("10.0.2.1")
+		}, control + ftp + `"pinhole":{"id":"7b-1","action":"open","src_ip":"10.0.1.2","dest_ip":"10.0.2.2","dest_port":50055,` +
+			`"nat_src_ip":"10.0.2.1","nat_dest_ip":"198.51.100.7","nat_dest_port":50056,"timeout_s":30}}`},
 		{"close, counted", func(r *conntrack.Record) {
 			r.Action, r.Reason, r.Pinhole.SrcPort = conntrack.Close, conntrack.Finished, 51000
 			r.Counted, r.BytesToClient, r.Duration = true, 1<<40, 1500*time.Millisecond

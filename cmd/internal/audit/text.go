@@ -50,6 +50,12 @@ func Text(r *conntrack.Record) string {
 			word(endpoint(p.Src, p.SrcPort))
 		}
 		word("> " + endpoint(p.Dst.Addr(), p.Dst.Port()))
+		if p.Outside.IsValid() {
+			field("outside", endpoint(p.Outside.Addr(), p.Outside.Port()))
+		}
+		if p.SeenAs.IsValid() {
+			field("seen_as", p.SeenAs.WithZone("").String())
+		}
 	}
 	field("user", quoted(r.User))
 	if r.Transfer != "" {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -25,6 +26,10 @@ func TestText(t *testing.T) {
 			r.Action, r.Reason, r.Pinhole, r.User, r.Path = conntrack.Deny, conntrack.Malformed, conntrack.Pinhole{}, "\x1b[31m", "a\nb"
 			r.Count = 9
 		}, `2026-11-20T10:00:00.123Z pinhole deny malformed 10.0.1.2:40000 > 10.0.2.2:21 passive PASV user="\x1b[31m" RETR "a\nb" count=9`},
+		{"translated", func(r *conntrack.Record) {
+			r.Pinhole.Outside, r.Pinhole.SeenAs = netip.MustParseAddrPort("198.51.100.7:50056"), netip.MustParseAddr("10.0.2.1")
+			r.User, r.Transfer = "", ""
+		}, `2026-11-20T10:00:00.123Z pinhole open 10.0.1.2:40000 > 10.0.2.2:21 passive PASV lets 10.0.1.2 > 10.0.2.2:50055 outside=198.51.100.7:50056 seen_as=10.0.2.1 id=7b-1`},
 		{"reconstructed", func(r *conntrack.Record) { r.Reconstructed, r.User, r.Transfer = true, "", "" },
 			`2026-11-20T10:00:00.123Z pinhole open 10.0.1.2:40000 > 10.0.2.2:21 passive PASV lets 10.0.1.2 > 10.0.2.2:50055 (reconstructed) id=7b-1`},
 		{"end", func(r *conntrack.Record) {

@@ -33,6 +33,9 @@ type line struct {
 		SrcPort  uint16     `json:"src_port"`
 		DestIP   netip.Addr `json:"dest_ip"`
 		DestPort uint16     `json:"dest_port"`
+		NATSrc   netip.Addr `json:"nat_src_ip"`
+		NATDest  netip.Addr `json:"nat_dest_ip"`
+		NATPort  uint16     `json:"nat_dest_port"`
 		Timeout  float64    `json:"timeout_s"`
 		Count    int        `json:"count"`
 	} `json:"pinhole"`
@@ -77,6 +80,7 @@ func ParseRecord(text []byte) (conntrack.Record, error) {
 		Pinhole: conntrack.Pinhole{
 			ID: l.Pinhole.ID, Src: l.Pinhole.SrcIP, SrcPort: l.Pinhole.SrcPort,
 			Dst: netip.AddrPortFrom(l.Pinhole.DestIP, l.Pinhole.DestPort), Timeout: seconds(l.Pinhole.Timeout),
+			SeenAs: l.Pinhole.NATSrc, Outside: netip.AddrPortFrom(l.Pinhole.NATDest, l.Pinhole.NATPort),
 		},
 		Count: l.Pinhole.Count, Observed: e.Observed, Duration: seconds(e.Duration),
 		Pinholes: l.Session.Pinholes, Denied: l.Session.Denied, Encrypted: l.Session.Encrypted, Conflicts: l.Session.Conflicts,

@@ -58,6 +58,10 @@ func record(t *rapid.T) conntrack.Record {
 	if rapid.Bool().Draw(t, "has dst") {
 		r.Pinhole.Dst = netip.AddrPortFrom(addr(t, "dst"), port.Draw(t, "dst port"))
 	}
+	if rapid.Bool().Draw(t, "translated") {
+		r.Pinhole.Outside = netip.AddrPortFrom(addr(t, "outside"), port.Draw(t, "outside port"))
+		r.Pinhole.SeenAs = addr(t, "seen as")
+	}
 	return r
 }
 

@@ -66,7 +66,9 @@ type PinholeInfo struct {
 	SrcPort   uint16    `json:"src_port,omitempty"`  // once the connection came
 	Dst       string    `json:"dest_ip"`
 	DstPort   uint16    `json:"dest_port"`
-	State     string    `json:"state"` // "opening", "open", "used" or "established"
+	SeenAs    string    `json:"nat_src_ip,omitempty"` // where the gateway translates: the source that Dst sees
+	Outside   string    `json:"nat_dest,omitempty"`   // and where the connection is sent to
+	State     string    `json:"state"`                // "opening", "open", "used" or "established"
 	Opened    time.Time `json:"opened"`
 	ExpiresIn float64   `json:"expires_in_s"` // 0 once used
 }
@@ -82,6 +84,12 @@ type SessionInfo struct {
 	Since    time.Time `json:"since"`
 	Pinholes int       `json:"pinholes"` // opened so far
 	Denied   int       `json:"denied"`
+	// Where the gateway translates: what the client connects to, and what the
+	// server sees of the client.
+	NATServer string `json:"nat_server,omitempty"`
+	NATClient string `json:"nat_client,omitempty"`
+	// Rewritten: the session's lines have changed their length.
+	Rewritten bool `json:"rewritten,omitempty"`
 }
 
 // PinholeList and SessionList are the answers to GET /v1/pinholes and GET

@@ -35,7 +35,8 @@ func written(t testing.TB, records ...conntrack.Record) (path string) {
 func TestEveryFieldIsKept(t *testing.T) {
 	r := conntrack.Record{
 		Time: begun, Client: netip.MustParseAddrPort("[2001:db8::1]:40000"), Server: netip.MustParseAddrPort("192.0.2.21:65535"),
-		Pinhole: conntrack.Pinhole{Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddrPort("[2001:db8::2]:50055")},
+		Pinhole: conntrack.Pinhole{Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddrPort("[2001:db8::2]:50055"),
+			Outside: netip.MustParseAddrPort("[2001:db8::3]:50056"), SeenAs: netip.MustParseAddr("192.0.2.9")},
 	}
 	n := 0
 	setZeros(t, reflect.ValueOf(&r).Elem(), &n)

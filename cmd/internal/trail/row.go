@@ -13,7 +13,7 @@ import (
 // before them.
 const columns = "time, action, reason, flow, client, client_port, server, server_port, user, " +
 	"mode, command, transfer, path, id, src, src_port, from_port, dst, dst_port, timeout, count, " +
-	"to_server, to_client, duration, pinholes, denied, conflicts, flags"
+	"to_server, to_client, duration, pinholes, denied, conflicts, flags, outside, outside_port, seen_as"
 
 // The flags of a row.
 const (
@@ -37,6 +37,7 @@ func values(seq int64, r *conntrack.Record) []any {
 		int64(r.Mode), r.Command, r.Transfer, []byte(r.Path),
 		p.ID, addrKey(p.Src), int64(p.SrcPort), int64(p.FromPort), addrKey(p.Dst.Addr()), int64(p.Dst.Port()), p.Timeout.Microseconds(), int64(r.Count),
 		int64(r.BytesToServer), int64(r.BytesToClient), r.Duration.Microseconds(), int64(r.Pinholes), int64(r.Denied), int64(r.Conflicts), flags(r),
+		addrKey(p.Outside.Addr()), int64(p.Outside.Port()), addrKey(p.SeenAs),
 	}
 }
 
@@ -60,12 +61,15 @@ func scanned(scan func(...any) error) (conntrack.Record, error) {
 		at, flow, toServer, toClient, f      int64
 		timeout, duration                    int64
 		client, server, user, path, src, dst []byte
+		outside, seenAs                      []byte
 		clientPort, serverPort, dstPort      uint16
+		outsidePort                          uint16
 	)
 	p := &r.Pinhole
 	err := scan(&at, &r.Action, &r.Reason, &flow, &client, &clientPort, &server, &serverPort, &user,
 		&r.Mode, &r.Command, &r.Transfer, &path, &p.ID, &src, &p.SrcPort, &p.FromPort, &dst, &dstPort, &timeout, &r.Count,
-		&toServer, &toClient, &duration, &r.Pinholes, &r.Denied, &r.Conflicts, &f)
+		&toServer, &toClient, &duration, &r.Pinholes, &r.Denied, &r.Conflicts, &f,
+		&outside, &outsidePort, &seenAs)
 	if err != nil {
 		return r, err
 	}
@@ -73,6 +77,7 @@ func scanned(scan func(...any) error) (conntrack.Record, error) {
 	r.FlowID, r.BytesToServer, r.BytesToClient = uint64(flow), uint64(toServer), uint64(toClient)
 	r.Client, r.Server = netip.AddrPortFrom(addrOf(client), clientPort), netip.AddrPortFrom(addrOf(server), serverPort)
 	p.Src, p.Dst = addrOf(src), netip.AddrPortFrom(addrOf(dst), dstPort)
+	p.Outside, p.SeenAs = netip.AddrPortFrom(addrOf(outside), outsidePort), addrOf(seenAs)
 	r.User, r.Path = string(user), string(path)
 	p.Timeout, r.Duration = time.Duration(timeout)*time.Microsecond, time.Duration(duration)*time.Microsecond
 	r.Observed, r.Counted = f&flagObserved != 0, f&flagCounted != 0

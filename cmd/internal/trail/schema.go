@@ -13,7 +13,16 @@ import (
 // bytes (IPv4 mapped), so that a prefix is a range. Texts from the wire are
 // blobs: any bytes. A pinhole's records and a session's are unique by what they
 // tell; a refusal is by its seq, which the writer gives it once.
-var migrations = []string{`
+var migrations = []string{created, translated}
+
+// translated adds what the gateway translates (NAT).
+const translated = `
+ALTER TABLE records ADD COLUMN outside BLOB NOT NULL DEFAULT x'';
+ALTER TABLE records ADD COLUMN outside_port INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE records ADD COLUMN seen_as BLOB NOT NULL DEFAULT x'';
+`
+
+const created = `
 CREATE TABLE records (
 	seq INTEGER PRIMARY KEY,
 	time INTEGER NOT NULL,
@@ -62,7 +71,7 @@ CREATE TABLE unclosed (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 -- How much there is of refusals (1) and of all else (0), about, in bytes.
 CREATE TABLE totals (refusals INTEGER PRIMARY KEY, bytes INTEGER NOT NULL) STRICT;
 INSERT INTO totals VALUES (0, 0), (1, 0);
-`}
+`
 
 // migrate brings the schema up to date.
 func migrate(db *sql.DB) error {
