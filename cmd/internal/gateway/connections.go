@@ -29,6 +29,7 @@ type Conntrack interface {
 // kill asks for a data connection to be deleted, if nobody has answered it.
 type kill struct {
 	src, dst netip.AddrPort
+	to       netip.AddrPort // where it was sent to, before DNAT
 	shard    *shard
 }
 
@@ -156,7 +157,7 @@ func (c *connections) controlOver(f flows.Flow, destroyed bool) {
 // kill deletes a data connection that nobody has answered, and says which way
 // it was.
 func (c *connections) kill(k kill) {
-	f, ok, err := c.find(k.src, k.dst)
+	f, ok, err := c.kernel.Get(flows.Flow{Client: k.src, Server: k.to})
 	if err == nil && ok && f.State != flows.SynSent && f.State != flows.SynRecv {
 		k.shard.calls.put(func() { k.shard.tracker.Established(k.src, k.dst) })
 		return
@@ -172,10 +173,6 @@ func (c *connections) kill(k kill) {
 		s := k.shard
 		s.carryOut(s.tracker.Killed(s.clock(), k.src, k.dst), connection{}, nil)
 	})
-}
-
-func (c *connections) find(src, dst netip.AddrPort) (flows.Flow, bool, error) {
-	return c.kernel.Get(flows.Flow{Client: src, Server: dst, ReplySrc: dst, ReplyDst: src})
 }
 
 // reconcile makes up for lost events.

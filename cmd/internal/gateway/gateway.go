@@ -45,16 +45,22 @@ type Gateway struct {
 	started time.Time
 	ready   atomic.Bool
 
-	lock     *net.UnixListener // nil if a stranger holds it
-	audit    *audit.Log
-	trail    *trail.Trail
+	lock  *net.UnixListener // nil if a stranger holds it
+	audit *audit.Log
+	trail *trail.Trail
+	// queues are in the order of their numbers: one a shard, then two of all
+	// shards for the packets of rewritten sessions, before conntrack and after.
 	queues   []*queue.Queue
 	verdicts []verdicts // of each queue
+
 	shards   []*shard
 	table    *nft.Table
 	kernel   *flows.Conn
 	events   *flows.Listener
 	holes    *holes
+	keeper   *keeper
+	asks     *translations
+	outside  *conntrack.Outside
 	guard    *guard
 	arrivals *arrivals
 	conns    *connections
@@ -73,10 +79,19 @@ type queued struct {
 
 func (q queued) Data() ([]byte, uint8) { return q.Payload, q.Hook }
 func (q queued) Accept() bool          { return counted(q.Packet.Accept(), &q.verdicts.accepted) }
-func (q queued) Unread() bool          { return counted(q.Packet.Accept(), &q.verdicts.unread) }
+func (q queued) AcceptAs(b []byte) bool {
+	return counted(q.Packet.AcceptAs(b), &q.verdicts.rewritten)
+}
+func (q queued) Drop() bool   { return counted(q.Packet.Drop(), &q.verdicts.dropped) }
+func (q queued) Unread() bool { return counted(q.Packet.Accept(), &q.verdicts.unread) }
+
+// rewritten is a packet of a session whose bytes are shifted.
+type rewritten struct{ queued }
+
+func (r rewritten) Unread() bool { return r.Drop() }
 
 // verdicts counts a queue's packets.
-type verdicts struct{ accepted, unread atomic.Uint64 }
+type verdicts struct{ accepted, rewritten, dropped, unread atomic.Uint64 }
 
 // counted counts a verdict that was given.
 func counted(given bool, as *atomic.Uint64) bool {
@@ -96,8 +111,9 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	// The packet path goes on until the table is gone and nothing waits.
 	path, endPath := context.WithCancel(context.WithoutCancel(ctx))
 	defer endPath()
-	for i, q := range g.queues {
-		s := g.shards[i]
+	g.restore()
+	for i, s := range g.shards {
+		q := g.queues[i]
 		g.beat(i)
 		tasks.Go(func() {
 			if err := q.Run(path, func(p *queue.Packet) { s.hand(path, queued{p, &g.verdicts[i]}) }); err != nil {
@@ -106,7 +122,11 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 		})
 		tasks.Go(func() { s.run(path, func() { g.beat(i) }) })
 	}
+	n := len(g.shards)
+	tasks.Go(func() { g.read(path, cancel, n+1, (*shard).hand) })
+	tasks.Go(func() { g.read(path, cancel, n, (*shard).handAcks) })
 	tasks.Go(func() { g.holes.run(path) })
+	tasks.Go(func() { g.asks.run(path) })
 	tasks.Go(func() { g.conns.run(path) })
 
 	err := g.serve(ctx, cancel, ready)

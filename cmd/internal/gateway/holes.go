@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"ftpinhole/conntrack"
 	"ftpinhole/rules"
 )
 
@@ -23,20 +24,25 @@ type Backend interface {
 	Rearm(id string, now time.Time) error
 }
 
-// change is one change of the kernel's pinholes.
+// change is one change of the kernel's pinholes, or of what is kept of rewritten
+// sessions.
 type change struct {
-	hole  rules.Pinhole // with its ID alone: to be closed, or with
-	rearm bool          // to be armed again
-	add   bool
-	late  *atomic.Bool                  // an add that nobody wants any more
-	mark  bool                          // nothing to do: all before it is done
-	done  func(arrived bool, err error) // called by the goroutine of holes
+	hole   rules.Pinhole // with its ID alone: to be closed, or with
+	rearm  bool          // to be armed again
+	add    bool
+	keep   *conntrack.Kept               // before that, if there is something to add
+	shard  *shard                        // of keep
+	forget *connection                   // client and server of what was kept
+	late   *atomic.Bool                  // an add or keep that nobody wants any more
+	mark   bool                          // nothing to do: all before it is done
+	done   func(arrived bool, err error) // called by the goroutine of holes
 }
 
 // holes carries changes out in their order, one after the other. The kernel
 // makes each of them wait for every other program that changes nf_tables.
 type holes struct {
 	backend Backend
+	keeper  *keeper
 	changes *mailbox[change]
 	clock   func() time.Time
 	log     *slog.Logger
@@ -56,23 +62,38 @@ func (h *holes) run(ctx context.Context) {
 }
 
 func (h *holes) do(c change) (arrived bool, err error) {
-	switch {
+	switch wanted := c.add || c.keep != nil; {
 	case c.mark:
 		return false, nil
 	case c.rearm:
 		return false, h.backend.Rearm(c.hole.ID, h.clock())
-	case c.add && c.late.Load():
+	case c.forget != nil:
+		h.keeper.forget(c.forget.low, c.forget.high)
+		return false, nil
+	case wanted && c.late.Load():
 		// After a long wait for the kernel many of these stand here, and those
 		// behind them are still wanted.
 		return false, errPatience
-	case c.add:
-		return false, h.backend.Add(c.hole, h.clock())
+	case wanted:
+		return false, h.open(c)
 	}
 	if arrived, err = h.backend.Remove(c.hole.ID); err != nil {
 		h.log.Error("a pinhole could not be closed; it ends with its timeout",
 			"pinhole", c.hole.ID, "err", err)
 	}
 	return arrived, err
+}
+
+func (h *holes) open(c change) error {
+	if c.keep != nil {
+		if err := h.keeper.keep(c.keep, c.shard); err != nil {
+			return err
+		}
+	}
+	if !c.add {
+		return nil
+	}
+	return h.backend.Add(c.hole, h.clock())
 }
 
 // none is the backend of --observe: nothing is opened.

@@ -36,8 +36,10 @@ func (g *Gateway) Numbers() metrics.Numbers {
 		n.Queues = append(n.Queues, metrics.Queue{
 			Num: g.config.QueueNum + uint16(i),
 			Packets: map[string]uint64{
-				"accepted": g.verdicts[i].accepted.Load(),
-				"unseen":   g.verdicts[i].unread.Load() + stats.Bare,
+				"accepted":  g.verdicts[i].accepted.Load(),
+				"rewritten": g.verdicts[i].rewritten.Load(),
+				"dropped":   g.verdicts[i].dropped.Load(),
+				"unseen":    g.verdicts[i].unread.Load() + stats.Bare,
 			},
 			Late: stats.Late, Errors: stats.Errors + stats.Malformed, Overruns: stats.Overruns,
 			Kernel: inKernel(g.config.QueueNum + uint16(i)),

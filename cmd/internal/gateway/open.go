@@ -16,6 +16,7 @@ import (
 	"ftpinhole/cmd/internal/decode"
 	"ftpinhole/cmd/internal/flows"
 	"ftpinhole/cmd/internal/queue"
+	"ftpinhole/cmd/internal/sequences"
 	"ftpinhole/cmd/internal/trail"
 	"ftpinhole/conntrack"
 	"ftpinhole/rules"
@@ -59,6 +60,11 @@ func (g *Gateway) open(ctx context.Context) error {
 	if g.kernel, err = flows.Dial(0); err != nil {
 		return fmt.Errorf("conntrack: %w", err)
 	}
+	dir, err := sequences.Open(filepath.Join(filepath.Dir(g.config.Socket), "sessions"))
+	if err != nil {
+		return err
+	}
+	g.keeper = &keeper{table: g.table, dir: dir, routes: &routes{}, have: make(map[connection][]rules.Tuple), log: g.log}
 	if g.events, err = flows.Listen(ctx, flows.Config{Mask: g.config.Mark | controlMark}); err != nil {
 		return fmt.Errorf("conntrack events: %w", err)
 	}
@@ -86,8 +92,12 @@ func openTrail(c config.Config, log *slog.Logger) (*trail.Trail, error) {
 // bind binds the queues before the table is touched: a second daemon fails
 // here.
 func (g *Gateway) bind() error {
-	for i := range g.config.QueueCount() {
-		q, err := queue.Open(queue.Config{Num: g.config.QueueNum + uint16(i), FailClosed: g.config.FailsClosed(), Log: g.log})
+	shards := g.config.QueueCount()
+	for i := range shards + config.RewriteQueues {
+		q, err := queue.Open(queue.Config{
+			Num: g.config.QueueNum + uint16(i), Log: g.log,
+			FailClosed: i >= shards || g.config.FailsClosed(),
+		})
 		if err != nil {
 			return err
 		}
@@ -101,29 +111,32 @@ func (g *Gateway) assemble(policy *rules.Policy) {
 	if g.config.Observe {
 		backend = none{}
 	}
-	g.holes = &holes{backend: backend, changes: newMailbox[change](), clock: time.Now, log: g.log}
+	g.holes = &holes{backend: backend, keeper: g.keeper, changes: newMailbox[change](), clock: time.Now, log: g.log}
 	g.guard = &guard{table: g.table, clock: time.Now, log: g.log, changed: make(chan string, 1)}
+	g.asks = &translations{kernel: g.kernel, questions: newMailbox[question](), log: g.log}
+	g.outside = conntrack.NewOutside(g.config.NAT.Ports[0], g.config.NAT.Ports[1])
 	limits := Limits(g.config.Limits)
 	g.quota = conntrack.NewQuota(limits)
 	kills, seeks := newMailbox[kill](), newMailbox[seek]()
-	g.beats = make([]atomic.Int64, len(g.queues))
+	g.beats = make([]atomic.Int64, g.config.QueueCount())
 	g.verdicts = make([]verdicts, len(g.queues))
 	var recordable func() bool
 	if g.config.Audit.Required {
 		recordable = func() bool { return g.unrecorded() == nil }
 	}
-	for range g.queues {
+	for range g.beats {
 		g.shards = append(g.shards, &shard{
 			tracker: conntrack.New(conntrack.Config{
 				Ports: g.config.Ports, Timeout: g.config.PinholeTimeout.Duration,
 				Limits: limits, Seed: seed(), Observe: g.config.Observe,
 				Join: g.joinable.take, Recordable: recordable,
+				Translate: !g.config.Observe, Outside: g.outside,
 			}, Policy{policy}, g.quota),
 			decoder: decode.New(),
 			packets: make(chan packet, packetsWaiting),
+			acks:    make(chan packet, packetsWaiting),
 			calls:   newMailbox[func()](),
-			holes:   g.holes.changes,
-			kills:   kills, seeks: seeks,
+			holes:   g.holes.changes, kills: kills, seeks: seeks, questions: g.asks.questions,
 			record: g.record,
 			clock:  time.Now, log: g.log, counters: g.counters,
 			held: make(map[connection]*hold),

@@ -87,6 +87,7 @@ func (g *Gateway) Reload(next config.Config) error {
 	}
 	limits := Limits(next.Limits)
 	g.quota.SetLimits(limits)
+	g.outside.SetRange(next.NAT.Ports[0], next.NAT.Ports[1])
 	for _, s := range g.shards {
 		if !s.ask(func(time.Time) {
 			s.tracker.Reconfigure(next.Ports, next.PinholeTimeout.Duration, limits, Policy{policy})

@@ -13,6 +13,7 @@ import (
 
 	"ftpinhole/cmd/internal/decode"
 	"ftpinhole/cmd/internal/flows"
+	"ftpinhole/cmd/internal/sequences"
 	"ftpinhole/conntrack"
 	"ftpinhole/rules"
 )
@@ -25,6 +26,9 @@ type rig struct {
 	conns   *connections
 	backend *fakeBackend
 	kernel  *fakeConntrack
+	table   *fakeRewriter
+	nat     *fakeTranslator
+	keeper  *keeper
 	events  chan flows.Event
 	mu      sync.Mutex
 	records []conntrack.Record
@@ -49,13 +53,21 @@ func newRig(t *testing.T, policy conntrack.Policy, held ...flows.Flow) *rig {
 		r.kernel.put(f)
 	}
 	log := slog.New(slog.NewTextHandler(&r.log, nil))
-	h := &holes{backend: r.backend, changes: newMailbox[change](), clock: time.Now, log: log}
+	dir, err := sequences.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.table, r.nat = &fakeRewriter{have: map[rules.Tuple]bool{}}, &fakeTranslator{}
+	r.keeper = &keeper{table: r.table, dir: dir, routes: &routes{}, have: map[connection][]rules.Tuple{}, log: log}
+	h := &holes{backend: r.backend, keeper: r.keeper, changes: newMailbox[change](), clock: time.Now, log: log}
+	questions := &translations{kernel: r.nat, questions: newMailbox[question](), log: log}
 	joins := &joinable{}
 	kills, seeks := newMailbox[kill](), newMailbox[seek]()
 	r.shard = &shard{
-		tracker: conntrack.New(conntrack.Config{Ports: []uint16{21}, Timeout: 30 * time.Second, Limits: limits, Join: joins.take}, policy, conntrack.NewQuota(limits)),
-		decoder: decode.New(), packets: make(chan packet, packetsWaiting), calls: newMailbox[func()](),
-		holes: h.changes, kills: kills, seeks: seeks, clock: time.Now, log: log, counters: newCounters(), held: map[connection]*hold{},
+		tracker: conntrack.New(conntrack.Config{Ports: []uint16{21}, Timeout: 30 * time.Second, Limits: limits, Join: joins.take,
+			Translate: true, Outside: conntrack.NewOutside(50000, 60000)}, policy, conntrack.NewQuota(limits)),
+		decoder: decode.New(), packets: make(chan packet, packetsWaiting), acks: make(chan packet, packetsWaiting), calls: newMailbox[func()](),
+		holes: h.changes, kills: kills, seeks: seeks, questions: questions.questions, clock: time.Now, log: log, counters: newCounters(), held: map[connection]*hold{},
 		record: func(rec conntrack.Record) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -73,6 +85,7 @@ func newRig(t *testing.T, policy conntrack.Policy, held ...flows.Flow) *rig {
 	tasks.Go(func() { h.run(ctx) })
 	tasks.Go(func() { r.conns.run(ctx) })
 	tasks.Go(func() { asks.run(ctx) })
+	tasks.Go(func() { questions.run(ctx) })
 	r.stop = func() {
 		cancel()
 		tasks.Wait()
@@ -257,9 +270,12 @@ func (c *fakeConntrack) Dump(mark, mask uint32) ([]flows.Flow, error) {
 type fakePacket struct {
 	payload []byte
 	broken  bool // Data panics
+	strict  bool // it must not pass unread
 	mu      sync.Mutex
 	count   int
-	unread  bool // it was let go as such
+	unread  bool   // it was let go as such
+	as      []byte // what it left as, if not as it was
+	dropped bool
 	order   *[]*fakePacket
 }
 
@@ -270,10 +286,19 @@ func (p *fakePacket) Data() ([]byte, uint8) {
 	return p.payload, uint8(conntrack.HookForward)
 }
 
-func (p *fakePacket) Accept() bool {
+func (p *fakePacket) Accept() bool { return p.verdict(nil, false) }
+
+func (p *fakePacket) AcceptAs(payload []byte) bool {
+	return p.verdict(append([]byte{}, payload...), false)
+}
+
+func (p *fakePacket) Drop() bool { return p.verdict(nil, true) }
+
+func (p *fakePacket) verdict(as []byte, dropped bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.count++
+	p.as, p.dropped = as, dropped
 	if p.order != nil {
 		*p.order = append(*p.order, p)
 	}
@@ -282,7 +307,7 @@ func (p *fakePacket) Accept() bool {
 
 func (p *fakePacket) Unread() bool {
 	p.unread = true
-	return p.Accept()
+	return p.verdict(nil, p.strict)
 }
 
 // verdicts is how many the packet got so far.

@@ -25,10 +25,15 @@ const (
 
 var errPatience = errors.New("the kernel did not answer in time")
 
-// packet is a queued packet: it waits in the kernel until it is accepted.
+// packet is a queued packet: it waits in the kernel for its verdict.
 type packet interface {
+	// Accept lets it go on as it is, AcceptAs with other bytes.
 	Accept() bool
-	// Unread accepts it without its having been read.
+	AcceptAs(payload []byte) bool
+	// Drop takes it away: TCP sends it again.
+	Drop() bool
+	// Unread lets it go without having been read: on, or away where packets must
+	// not pass as they are.
 	Unread() bool
 	Data() (payload []byte, hook uint8)
 }
@@ -39,19 +44,22 @@ type shard struct {
 	tracker *conntrack.Tracker
 	decoder *decode.Decoder
 	packets chan packet
+	acks    chan packet // of rewritten sessions, before conntrack
 	calls   *mailbox[func()]
 
-	holes    *mailbox[change]
-	kills    *mailbox[kill]
-	seeks    *mailbox[seek]
-	record   func(conntrack.Record)
-	clock    func() time.Time
-	log      *slog.Logger
-	counters *counters
+	holes     *mailbox[change]
+	kills     *mailbox[kill]
+	seeks     *mailbox[seek]
+	questions *mailbox[question]
+	record    func(conntrack.Record)
+	clock     func() time.Time
+	log       *slog.Logger
+	counters  *counters
 
 	held    map[connection]*hold
 	pkt     conntrack.Packet
-	stopped bool // the records have ended: packets go on unseen
+	out     []byte // the latest packet that left as another one
+	stopped bool   // the records have ended: packets go on unseen
 	// warned is when the log said last that a data connection was blocked.
 	warned time.Time
 }
@@ -78,6 +86,8 @@ func (s *shard) run(ctx context.Context, beat func()) {
 		case p := <-s.packets:
 			s.counters.packets.Add(1)
 			s.take(p)
+		case p := <-s.acks:
+			s.takeAcks(p)
 		case <-s.calls.ready:
 			for _, call := range s.calls.take() {
 				s.guard(call)
@@ -91,9 +101,14 @@ func (s *shard) run(ctx context.Context, beat func()) {
 
 // hand passes a packet to the shard. While it is busy, packets wait in the
 // kernel, until the queue there is full and they go on unseen.
-func (s *shard) hand(ctx context.Context, p packet) {
+func (s *shard) hand(ctx context.Context, p packet) { pass(ctx, s.packets, p) }
+
+// handAcks passes a packet that conntrack has not seen yet.
+func (s *shard) handAcks(ctx context.Context, p packet) { pass(ctx, s.acks, p) }
+
+func pass(ctx context.Context, to chan<- packet, p packet) {
 	select {
-	case s.packets <- p:
+	case to <- p:
 	case <-ctx.Done():
 		p.Unread()
 	}
@@ -114,14 +129,18 @@ func (s *shard) panicked(r any) {
 	s.log.Error("panic in the packet path; please report this", "panic", r, "stack", string(debug.Stack()))
 }
 
+// rescue, deferred, keeps a panic from costing more than one packet's
+// inspection (law 2).
+func (s *shard) rescue(p packet) {
+	if r := recover(); r != nil {
+		s.panicked(r)
+		p.Unread()
+	}
+}
+
 // take leads one packet to its verdict.
 func (s *shard) take(p packet) {
-	defer func() {
-		if r := recover(); r != nil {
-			s.panicked(r)
-			p.Accept()
-		}
-	}()
+	defer s.rescue(p)
 	payload, hook := p.Data()
 	if s.stopped || !s.decoder.IP(payload, &s.pkt) {
 		p.Accept() // not ours to judge
@@ -136,7 +155,7 @@ func (s *shard) take(p packet) {
 	h := &hold{packet: p, since: s.clock()}
 	s.carryOut(s.tracker.Packet(h.since, &s.pkt), conn, h)
 	if len(h.pending) == 0 {
-		p.Accept()
+		s.letGo(p)
 		return
 	}
 	h.deadline = s.clock().Add(kernelPatience)
@@ -154,16 +173,25 @@ func (s *shard) carryOut(effects []conntrack.Effect, conn connection, h *hold) {
 			s.record(*r)
 			s.warnBlocked(r)
 		case conntrack.DoOpen:
-			s.change(change{add: true, hole: rules.Pinhole{
+			s.change(change{add: true, keep: effects[i].Kept, shard: s, hole: rules.Pinhole{
 				ID: r.Pinhole.ID, Src: r.Pinhole.Src, SrcPort: r.Pinhole.FromPort,
 				Dst: r.Pinhole.Dst, Timeout: r.Pinhole.Timeout,
+				Outside: r.Pinhole.Outside, SeenAs: r.Pinhole.SeenAs,
 			}}, conn, h)
+		case conntrack.DoKeep:
+			s.change(change{keep: effects[i].Kept, shard: s}, conn, h)
+		case conntrack.DoForget:
+			s.holes.put(change{forget: &connection{r.Client, r.Server}, done: func(bool, error) {}})
+		case conntrack.DoAsk:
+			s.inquire(r.Client, r.Server, conn, h)
 		case conntrack.DoClose:
 			s.change(change{hole: rules.Pinhole{ID: r.Pinhole.ID}}, conn, h)
 		case conntrack.DoKill:
-			s.kills.put(kill{
-				src: netip.AddrPortFrom(r.Pinhole.Src, r.Pinhole.SrcPort), dst: r.Pinhole.Dst, shard: s,
-			})
+			k := kill{src: netip.AddrPortFrom(r.Pinhole.Src, r.Pinhole.SrcPort), dst: r.Pinhole.Dst, shard: s}
+			if k.to = k.dst; r.Pinhole.Outside.IsValid() {
+				k.to = r.Pinhole.Outside
+			}
+			s.kills.put(k)
 		case conntrack.DoSeek:
 			s.seeks.put(seek{r.Pinhole.ID, s})
 		case conntrack.DoRearm:
@@ -212,6 +240,8 @@ func (s *shard) releaseAll() {
 	for {
 		select {
 		case p := <-s.packets:
+			p.Unread()
+		case p := <-s.acks:
 			p.Unread()
 		default:
 			return

@@ -53,7 +53,7 @@ func (g *Gateway) status(held conntrack.Counts, answered bool) control.Status {
 	config := g.current.Load()
 	st := control.Status{
 		Ready: g.ready.Load(), Version: g.version, PID: os.Getpid(), Since: g.started,
-		Backend: "nft", QueueNum: int(config.QueueNum), Queues: len(g.queues),
+		Backend: "nft", QueueNum: int(config.QueueNum), Queues: len(g.shards),
 		Ports: config.Ports, Hooks: config.Hooks, Observe: config.Observe,
 		Table:    "present",
 		Packets:  g.counters.packets.Load(),
@@ -103,6 +103,12 @@ func (g *Gateway) Pinholes() ([]control.PinholeInfo, error) {
 				Dst: r.Pinhole.Dst.Addr().String(), DstPort: r.Pinhole.Dst.Port(),
 				State: p.State, Opened: r.Time,
 			}
+			if r.Pinhole.Outside.IsValid() {
+				info.Outside = r.Pinhole.Outside.String()
+			}
+			if r.Pinhole.SeenAs.IsValid() {
+				info.SeenAs = r.Pinhole.SeenAs.String()
+			}
 			if r.Pinhole.SrcPort == 0 {
 				info.ExpiresIn = max(0, p.Expires.Sub(now).Seconds())
 			}
@@ -121,10 +127,17 @@ func (g *Gateway) Sessions() ([]control.SessionInfo, error) {
 			return nil, errBusy
 		}
 		for _, c := range <-answer {
-			list = append(list, control.SessionInfo{
+			info := control.SessionInfo{
 				FlowID: c.FlowID, Client: c.Client.String(), Server: c.Server.String(), User: c.User,
-				State: c.State, Since: c.Started, Pinholes: c.Opened, Denied: c.Denied,
-			})
+				State: c.State, Since: c.Started, Pinholes: c.Opened, Denied: c.Denied, Rewritten: c.Rewritten,
+			}
+			if nat := c.Translation; nat.Server.IsValid() && nat.Server != c.Server {
+				info.NATServer = nat.Server.String()
+			}
+			if nat := c.Translation; nat.Client.IsValid() && nat.Client != c.Client {
+				info.NATClient = nat.Client.String()
+			}
+			list = append(list, info)
 		}
 	}
 	return list, nil

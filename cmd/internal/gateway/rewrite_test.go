@@ -1,0 +1,261 @@
+package gateway
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ftpinhole/cmd/internal/flows"
+	"ftpinhole/conntrack"
+	"ftpinhole/rules"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// fakeTranslator is what the kernel knows of NAT.
+type fakeTranslator struct {
+	mu   sync.Mutex
+	flow *flows.Flow // nil: it holds the connection untranslated
+	fail error
+	hang chan struct{}
+}
+
+func (f *fakeTranslator) Translation(client, server netip.AddrPort) (flows.Flow, bool, error) {
+	f.mu.Lock()
+	hang, fail, flow := f.hang, f.fail, f.flow
+	f.mu.Unlock()
+	if hang != nil {
+		<-hang
+	}
+	if flow != nil {
+		return *flow, true, fail
+	}
+	return flows.Flow{Client: client, Server: server, ReplySrc: server, ReplyDst: client}, true, fail
+}
+
+// masquerade lets the server see the client as 192.0.2.123:1024.
+func (r *rig) masquerade() {
+	r.nat.mu.Lock()
+	defer r.nat.mu.Unlock()
+	client, server := netip.MustParseAddrPort("10.0.1.2:40000"), netip.MustParseAddrPort("10.0.2.2:21")
+	r.nat.flow = &flows.Flow{Client: client, Server: server, ReplySrc: server, ReplyDst: netip.MustParseAddrPort("192.0.2.123:1024")}
+}
+
+// fakeRewriter is the kernel's sets of rewritten sessions.
+type fakeRewriter struct {
+	mu   sync.Mutex
+	have map[rules.Tuple]bool
+	fail error
+}
+
+func (f *fakeRewriter) AddRewritten(tuples []rules.Tuple) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return f.fail
+	}
+	for _, t := range tuples {
+		f.have[t] = true
+	}
+	return nil
+}
+
+func (f *fakeRewriter) RemoveRewritten(tuples []rules.Tuple) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range tuples {
+		delete(f.have, t)
+	}
+	return f.fail
+}
+
+func (f *fakeRewriter) holds(src, dst string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.have[rules.Tuple{Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst)}]
+}
+
+// leaves is how a packet left: its sequence and acknowledgement number and its
+// payload. As it came, if it was accepted.
+func (p *fakePacket) leaves() (seq, ack uint32, payload string) {
+	synctest.Wait()
+	b := p.payload
+	if p.as != nil {
+		b = p.as
+	}
+	return binary.BigEndian.Uint32(b[24:]), binary.BigEndian.Uint32(b[28:]), string(b[40:])
+}
+
+func TestLineIsRewritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.masquerade()
+		a := r.login(40000)
+		seq := a.up
+		port := a.c("PORT 10,0,1,2,195,80")
+		if _, _, got := port.leaves(); got != "PORT 192,0,2,123,195,80\r\n" {
+			t.Errorf("the line left as %q", got)
+		}
+		if got, _, _ := port.leaves(); got != seq {
+			t.Errorf("its sequence number is %d, want %d", got, seq)
+		}
+		next := a.c("LIST")
+		if got, _, text := next.leaves(); got != a.up-6+3 || text != "LIST\r\n" {
+			t.Errorf("the next line left as %q at %d, want it at %d", text, got, a.up-6+3)
+		}
+		hole := r.backend.inKernel
+		if len(hole) != 1 {
+			t.Fatalf("%d pinholes", len(hole))
+		}
+		for _, h := range hole {
+			want := rules.Pinhole{ID: h.ID, Src: netip.MustParseAddr("10.0.2.2"), Dst: netip.MustParseAddrPort("10.0.1.2:50000"),
+				Timeout: 30 * time.Second, Outside: netip.MustParseAddrPort("192.0.2.123:50000")}
+			if h != want {
+				t.Errorf("pinhole %+v\nwant    %+v", h, want)
+			}
+		}
+		for _, way := range [][2]string{
+			{"10.0.1.2:40000", "10.0.2.2:21"}, {"10.0.2.2:21", "10.0.1.2:40000"}, {"10.0.2.2:21", "192.0.2.123:1024"},
+		} {
+			if !r.table.holds(way[0], way[1]) {
+				t.Errorf("packets from %s to %s do not come by", way[0], way[1])
+			}
+		}
+		// The server's acknowledgement, on the wire before any NAT.
+		ack := ip4(netip.MustParseAddrPort("10.0.2.2:21"), netip.MustParseAddrPort("192.0.2.123:1024"), a.down, a.up+3, conntrack.ACK, "")
+		p := &fakePacket{payload: ack}
+		r.sent = append(r.sent, p)
+		r.shard.handAcks(t.Context(), p)
+		if _, got, _ := p.leaves(); got != a.up {
+			t.Errorf("the acknowledgement arrives as %d, want %d", got, a.up)
+		}
+	})
+}
+
+// Law 1: what the kernel refuses is not announced under another name either.
+func TestLaw1RefusedIsNotRewritten(t *testing.T) {
+	for name, trouble := range map[string]func(*rig){
+		"pinhole": func(r *rig) { r.backend.fail = errors.New("no") },
+		"session": func(r *rig) { r.table.fail = errors.New("no") },
+		"patience": func(r *rig) {
+			r.backend.hang()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				r.masquerade()
+				a := r.login(40000)
+				trouble(r)
+				p := a.c("PORT 10,0,1,2,195,80")
+				time.Sleep(kernelPatience + 2*tick)
+				if _, _, got := p.leaves(); got != "PORT 10,0,1,2,195,80\r\n" || p.verdicts() != 1 {
+					t.Errorf("the line left as %q", got)
+				}
+				if seq, _, _ := a.c("NOOP").leaves(); seq != a.up-6 {
+					t.Errorf("the next line is at %d, want %d", seq, a.up-6)
+				}
+				if diff := cmp.Diff([]string{"deny kernel_error"}, r.said()); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
+// Law 1: a slow answer about one session's translation holds up no other.
+func TestLaw1TranslationIsAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		b := r.login(40001)
+		hang := make(chan struct{})
+		r.nat.mu.Lock()
+		r.nat.hang = hang
+		r.nat.mu.Unlock()
+		r.dial(40000)
+		last := r.sent[len(r.sent)-1]
+		if b.c("NOOP").verdicts() != 1 {
+			t.Error("another session waits")
+		}
+		if last.verdicts() != 0 {
+			t.Error("a session goes on before it is known how it is translated")
+		}
+		time.Sleep(kernelPatience + 2*tick)
+		if last.verdicts() != 1 {
+			t.Error("the session still waits")
+		}
+		close(hang)
+	})
+}
+
+// Law 6: a killed daemon's rewritten session goes on with the next.
+func TestLaw6RewrittenSessionIsRestored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.masquerade()
+		a := r.login(40000)
+		a.c("PORT 10,0,1,2,195,80")
+		synctest.Wait()
+		flow := *r.nat.flow
+		flow.State = flows.Established
+		next := newRig(t, nil)
+		next.keeper.dir = r.keeper.dir
+		kernel := &fakeConntrack{have: map[connection]flows.Flow{{flow.Client, flow.Server}: flow}}
+		for _, k := range next.keeper.load(kernel) {
+			if err := next.keeper.keep(k, next.shard); err != nil {
+				t.Fatal(err)
+			}
+			next.shard.ask(func(now time.Time) { next.shard.carryOut(next.shard.tracker.Restore(now, k), connection{}, nil) })
+		}
+		b := &dialogue{r: next, client: a.client, server: a.server, up: a.up, down: a.down}
+		if seq, _, text := b.c("NOOP").leaves(); seq != b.up-6+3 || text != "NOOP\r\n" {
+			t.Errorf("after the restart the next line is %q at %d, want it at %d", text, seq, b.up-6+3)
+		}
+		if !next.table.holds("10.0.2.2:21", "192.0.2.123:1024") {
+			t.Error("its packets do not come by")
+		}
+		// A session that conntrack no longer has is forgotten.
+		last := newRig(t, nil)
+		last.keeper.dir = r.keeper.dir
+		if got := last.keeper.load(&fakeConntrack{have: map[connection]flows.Flow{}}); len(got) != 0 {
+			t.Errorf("%d sessions are restored", len(got))
+		}
+		if left, err := r.keeper.dir.Load(); err != nil || len(left) != 0 {
+			t.Errorf("left: %v, %v", left, err)
+		}
+	})
+}
+
+// Law 2: what cannot be handled of a rewritten session is dropped, exactly once:
+// it must not pass unshifted.
+func TestLaw2RewrittenPacketsDoNotPassUnread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.masquerade()
+		a := r.login(40000)
+		a.c("PORT 10,0,1,2,195,80")
+		r.backend.hang()
+		a.c("PORT 10,0,1,2,195,81")
+		var last *fakePacket
+		for range heldPackets + 1 {
+			last = a.c("NOOP")
+		}
+		if last.verdicts() != 1 || !last.dropped {
+			t.Errorf("a packet for which there is no room: %d verdicts, dropped %v", last.verdicts(), last.dropped)
+		}
+		r.backend.release()
+		broken := &fakePacket{broken: true, strict: true}
+		r.send(broken)
+		if broken.verdicts() != 1 || !broken.dropped {
+			t.Errorf("a packet that panics: %d verdicts, dropped %v", broken.verdicts(), broken.dropped)
+		}
+		if !strings.Contains(r.log.String(), "panic") {
+			t.Error("the panic is not in the log")
+		}
+	})
+}
