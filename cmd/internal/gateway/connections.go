@@ -45,6 +45,7 @@ type connections struct {
 	log               *slog.Logger
 	counters          *counters
 	joinable          *joinable
+	twice             *twice
 	// known are the data connections that the shards were told of, by their
 	// conntrack ids: no more than the kernel had at the last dump and said since.
 	known  map[uint32]struct{}
@@ -92,8 +93,11 @@ func (c *connections) event(ev flows.Event) {
 	}
 	if ev.Flow.Mark&c.dataMark != 0 {
 		c.dataEvent(ev)
-	} else if ev.Flow.Mark&c.control != 0 && (ev.Kind == flows.Destroy || ev.Flow.State.Over()) {
-		c.controlOver(ev.Flow, ev.Kind == flows.Destroy)
+	} else if ev.Flow.Mark&c.control != 0 {
+		c.twice.take(ev)
+		if ev.Kind == flows.Destroy || ev.Flow.State.Over() {
+			c.controlOver(ev.Flow, ev.Kind == flows.Destroy)
+		}
 	}
 }
 

@@ -113,7 +113,7 @@ func (g *Gateway) assemble(policy *rules.Policy) {
 	}
 	g.holes = &holes{backend: backend, keeper: g.keeper, changes: newMailbox[change](), clock: time.Now, log: g.log}
 	g.guard = &guard{table: g.table, clock: time.Now, log: g.log, changed: make(chan string, 1)}
-	g.asks = &translations{kernel: g.kernel, questions: newMailbox[question](), log: g.log}
+	g.asks = &translations{kernel: g.kernel, twice: &twice{}, questions: newMailbox[question](), log: g.log}
 	g.outside = conntrack.NewOutside(g.config.NAT.Ports[0], g.config.NAT.Ports[1])
 	limits := Limits(g.config.Limits)
 	g.quota = conntrack.NewQuota(limits)
@@ -146,7 +146,7 @@ func (g *Gateway) assemble(policy *rules.Policy) {
 	g.conns = &connections{
 		kernel: g.kernel, events: g.events.Events(), kills: kills, seeks: seeks, shards: g.shards,
 		dataMark: g.config.Mark, control: controlMark,
-		clock: time.Now, log: g.log, counters: g.counters, joinable: g.joinable,
+		clock: time.Now, log: g.log, counters: g.counters, joinable: g.joinable, twice: g.asks.twice,
 	}
 }
 

@@ -193,6 +193,39 @@ func TestLaw1TranslationIsAwaited(t *testing.T) {
 	})
 }
 
+// What is translated on both sides is known by its event: conntrack need not be
+// searched.
+func TestTwiceTranslatedIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.nat.fail = errors.New("nobody should ask")
+		f := flows.Flow{
+			Client: netip.MustParseAddrPort("10.0.1.2:40000"), Server: netip.MustParseAddrPort("198.51.100.1:2121"),
+			ReplySrc: netip.MustParseAddrPort("10.0.2.2:21"), ReplyDst: netip.MustParseAddrPort("10.0.2.1:1024"),
+			ID: 7, Mark: controlMark,
+		}
+		r.events <- flows.Event{Kind: flows.New, Flow: f}
+		synctest.Wait()
+		a := r.login(40000)
+		a.c("PASV")
+		if _, _, got := a.s(entering).leaves(); got != "227 Entering Passive Mode (198,51,100,1,195,80)\r\n" && got != "227 Entering Passive Mode (198,51,100,1,195,80).\r\n" {
+			t.Errorf("the reply left as %q", got)
+		}
+		other := f
+		other.ID = 8
+		for _, gone := range []flows.Flow{other, f} { // the first is of a connection before it
+			if _, ok := r.conns.twice.find(connection{a.client, a.server}); !ok {
+				t.Error("it was forgotten too early")
+			}
+			r.events <- flows.Event{Kind: flows.Destroy, Flow: gone}
+			synctest.Wait()
+		}
+		if _, ok := r.conns.twice.find(connection{a.client, a.server}); ok {
+			t.Error("it is never forgotten")
+		}
+	})
+}
+
 // Law 6: a killed daemon's rewritten session goes on with the next.
 func TestLaw6RewrittenSessionIsRestored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

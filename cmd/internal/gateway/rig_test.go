@@ -60,7 +60,7 @@ func newRig(t *testing.T, policy conntrack.Policy, held ...flows.Flow) *rig {
 	r.table, r.nat = &fakeRewriter{have: map[rules.Tuple]bool{}}, &fakeTranslator{}
 	r.keeper = &keeper{table: r.table, dir: dir, routes: &routes{}, have: map[connection][]rules.Tuple{}, log: log}
 	h := &holes{backend: r.backend, keeper: r.keeper, changes: newMailbox[change](), clock: time.Now, log: log}
-	questions := &translations{kernel: r.nat, questions: newMailbox[question](), log: log}
+	questions := &translations{kernel: r.nat, twice: &twice{}, questions: newMailbox[question](), log: log}
 	joins := &joinable{}
 	kills, seeks := newMailbox[kill](), newMailbox[seek]()
 	r.shard = &shard{
@@ -76,7 +76,7 @@ func newRig(t *testing.T, policy conntrack.Policy, held ...flows.Flow) *rig {
 	}
 	r.conns = &connections{
 		kernel: r.kernel, events: r.events, kills: kills, seeks: seeks, shards: []*shard{r.shard},
-		dataMark: 0x10000000, control: controlMark, clock: time.Now, log: log, counters: r.shard.counters, joinable: joins,
+		dataMark: 0x10000000, control: controlMark, clock: time.Now, log: log, counters: r.shard.counters, joinable: joins, twice: questions.twice,
 	}
 	asks := &arrivals{backend: r.backend, shards: r.conns.shards, log: log}
 	ctx, cancel := context.WithCancel(t.Context())

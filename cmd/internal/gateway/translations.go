@@ -25,10 +25,11 @@ type question struct {
 	done           func(conntrack.Translation, error) // called by the goroutine of translations
 }
 
-// translations asks conntrack, once a session. With translation on both sides
-// it has to look through its whole table: no shard waits for that.
+// translations asks conntrack, once a session. It may have to go through its
+// whole table: no shard waits for that.
 type translations struct {
 	kernel    Translator
+	twice     *twice
 	questions *mailbox[question]
 	log       *slog.Logger
 }
@@ -47,7 +48,11 @@ func (t *translations) run(ctx context.Context) {
 }
 
 func (t *translations) find(client, server netip.AddrPort) (conntrack.Translation, error) {
-	f, ok, err := t.kernel.Translation(client, server)
+	var err error
+	f, ok := t.twice.find(connection{client, server})
+	if !ok {
+		f, ok, err = t.kernel.Translation(client, server)
+	}
 	if err == nil && !ok {
 		err = errNoFlow
 	}
