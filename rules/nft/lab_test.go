@@ -20,7 +20,7 @@ import (
 // namespace is a network namespace of a test's own.
 type namespace string
 
-func newNamespace(t *testing.T, role string) namespace {
+func newNamespace(t testing.TB, role string) namespace {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root for a network namespace")

@@ -355,3 +355,25 @@ func TestReadersDoNotWait(t *testing.T) {
 		slowestAdd = max(slowestAdd, <-added)
 	}
 }
+
+// What an open and a close cost, with other pinholes open as in a busy gateway.
+func BenchmarkAddAndRemove(b *testing.B) {
+	for _, bench := range []struct {
+		name    string
+		pinhole rules.Pinhole
+	}{
+		{"plain", pinhole("b", client4, data4)},
+		{"translated", translated(client4, data4, at(gateway4, outsidePort), outer4)},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			table := newNamespace(b, "bench").installed(b, forward())
+			for i := range 1000 {
+				add(b, table, pinhole(fmt.Sprint("a-", i), client4, at(server4, uint16(51000+i))))
+			}
+			for b.Loop() {
+				add(b, table, bench.pinhole)
+				remove(b, table, bench.pinhole.ID)
+			}
+		})
+	}
+}
