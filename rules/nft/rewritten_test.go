@@ -29,6 +29,15 @@ func addRewritten(t testing.TB, table *nft.Table, sessions ...[]rules.Tuple) {
 	}
 }
 
+// take takes from each reader, which is to have seen what want has for it.
+func take(t *testing.T, want []seen, readers ...*reader) (out []seen) {
+	t.Helper()
+	for i, r := range readers {
+		out = append(out, r.take(t, want[i]))
+	}
+	return out
+}
+
 // Each packet of a rewritten session is read once before conntrack and once
 // after the filter, in both directions, and nowhere else; those of others are
 // read where they always are.
@@ -68,9 +77,8 @@ func TestRewrittenSessionsAreReadTwice(t *testing.T) {
 					if !test.from.attempt(t, sport, to, soon) {
 						t.Fatalf("%s: no control connection", when)
 					}
-					time.Sleep(10 * time.Millisecond) // the last packets
 					want := []seen{ordinarily, before, after}
-					if diff := cmp.Diff(want, []seen{ordinary.take(), acks.take(), rewritten.take()}); diff != "" {
+					if diff := cmp.Diff(want, take(t, want, ordinary, acks, rewritten)); diff != "" {
 						t.Errorf("%s: -want +got:\n%s", when, diff)
 					}
 					if l.gateway.marked(t, nft.DefaultControlMark) == 0 {
@@ -117,10 +125,9 @@ func TestRewrittenSessionBehindNAT(t *testing.T) {
 	if !l.client.attempt(t, sport, published, soon) {
 		t.Fatal("no control connection")
 	}
-	time.Sleep(10 * time.Millisecond) // the last packets
 	// The reader takes what does not go to port 21 for the server's.
 	want := []seen{{}, {ToClient: "prerouting "}, {ToServer: "forward ", ToClient: "forward "}}
-	if diff := cmp.Diff(want, []seen{ordinary.take(), acks.take(), rewritten.take()}); diff != "" {
+	if diff := cmp.Diff(want, take(t, want, ordinary, acks, rewritten)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
