@@ -21,7 +21,9 @@ func (t *Tracker) Outgoing(p *Packet) (Segment, bool) {
 	s, toServer := t.find(p)
 	if s == nil {
 		if nat, toServer := t.departed.find(p); nat != nil {
-			return nat.of(toServer).leave(p, t.buf)
+			q := nat.of(toServer)
+			q.passed(p.end())
+			return q.leave(p, t.buf)
 		}
 		return Segment{}, false
 	}

@@ -40,6 +40,15 @@ type Packet struct {
 	Payload []byte
 }
 
+// end is the sequence number behind the packet; FIN has one (RFC 9293 3.4).
+func (p *Packet) end() uint32 {
+	n := p.Seq + uint32(len(p.Payload))
+	if p.Flags&FIN != 0 {
+		n++
+	}
+	return n
+}
+
 // clone copies a packet that has to wait.
 func (p *Packet) clone() *Packet {
 	c := *p

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"ftpinhole/parser"
 )
@@ -107,16 +108,14 @@ func (q *sequence) number(at int) uint32 { return q.lineEnd - uint32(q.line.RawL
 func (q *sequence) rewrite(nat *translated, n naming, tuple []byte) *rewrite {
 	r := &rewrite{nat: nat, q: q}
 	text := q.line.Text
+	to, b := splice(text, n, tuple)
 	if w := q.Withheld; w != nil { // all of it up to the line's end
 		cut := int(w.Seq - q.number(0))
-		b := slices.Concat(text[cut:n.from], tuple, text[n.to:])
-		for range q.line.RawLen - len(text) - 1 {
-			b = append(b, '\r')
-		}
-		r.edit = Edit{Seq: w.Seq, Length: q.lineEnd - w.Seq, Bytes: append(b, '\n'), Told: q.told, Last: w.Last}
+		ending := strings.Repeat("\r", q.line.RawLen-len(text)-1) + "\n"
+		b = slices.Concat(text[cut:n.from], b, text[to:], []byte(ending))
+		r.edit = Edit{Seq: w.Seq, Length: q.lineEnd - w.Seq, Bytes: b, Told: q.told, Last: w.Last}
 		r.back = q.unwithheld()
 	} else {
-		to, b := splice(text, n, tuple)
 		r.edit = Edit{Seq: q.number(n.from), Length: uint32(to - n.from), Bytes: b, Last: text[n.from-1]}
 	}
 	r.keep = nat.kept || !r.edit.inPlace()

@@ -121,13 +121,11 @@ func (s *session) withdraw(p *promise) {
 // passed ends a packet's way through a translated session.
 func (t *Tracker) passed(s *session, d, peer *direction, p *Packet) {
 	q := s.sequence(d)
-	if !s.ahead(d, p.Seq) && (len(p.Payload) > 0 || p.Flags&FIN != 0) {
-		end := p.Seq + uint32(len(p.Payload))
+	if !s.ahead(d, p.Seq) && p.end() != p.Seq {
 		if p.Flags&FIN != 0 {
 			q.yield() // nothing comes any more that could end a line
-			end++
 		}
-		q.passed(end)
+		q.passed(p.end())
 	}
 	if peer.heard {
 		s.sequence(peer).acked(peer.acked)
