@@ -90,7 +90,7 @@ func denyReasons() []conntrack.Reason {
 
 func queues() []family {
 	return []family{
-		counter("packets_total", "Packets of control connections, by what was done with them: all went on.",
+		counter("packets_total", "Packets of control connections, by what was done with them.",
 			func(n *Numbers, put put) {
 				for _, q := range n.Queues {
 					for verdict, count := range q.Packets {

@@ -47,7 +47,7 @@ func newFake() *fake {
 		Closed: map[string]uint64{"finished": 7, "blocked": 1},
 		Denied: map[string]uint64{"kernel_error": 5, "foreign_address": 6},
 		Queues: []Queue{
-			{Num: 2100, Packets: map[string]uint64{"accepted": 100, "unseen": 1}, Late: 2, Errors: 3, Overruns: 4,
+			{Num: 2100, Packets: map[string]uint64{"accepted": 100, "rewritten": 7, "dropped": 8, "unseen": 1}, Late: 2, Errors: 3, Overruns: 4,
 				Kernel: &Kernel{Waiting: 5, Dropped: 6, UserDropped: 7}},
 			{Num: 2101, Packets: map[string]uint64{"accepted": 200, "unseen": 0}},
 		},
@@ -124,7 +124,7 @@ func TestValues(t *testing.T) {
 		"conntrack_events_lost_total": 8, "panics_total": 9,
 		"sessions": 4, "half_open_sessions": 1, "pinholes": 2, "data_connections": 3,
 		"pinholes_opened_total": 10, "pinholes_used_total": 9,
-		"packets_total queue=2100 verdict=accepted": 100, "packets_total queue=2100 verdict=unseen": 1,
+		"packets_total queue=2100 verdict=accepted": 100, "packets_total queue=2100 verdict=rewritten": 7, "packets_total queue=2100 verdict=dropped": 8, "packets_total queue=2100 verdict=unseen": 1,
 		"packets_total queue=2101 verdict=accepted": 200, "packets_total queue=2101 verdict=unseen": 0,
 		"verdict_errors_total queue=2100 reason=late": 2, "verdict_errors_total queue=2100 reason=error": 3,
 		"verdict_errors_total queue=2101 reason=late": 0, "verdict_errors_total queue=2101 reason=error": 0,
