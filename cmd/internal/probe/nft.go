@@ -18,9 +18,14 @@ func (k *kernel) nft() []Row {
 		rows[0] = Row{Name: "nft", Level: Error, Cause: Missing, Detail: fmt.Sprintf("a timeout set with a limit for each element: %v", err),
 			Mend: "the kernel needs nf_tables with nft_limit and nft_counter, Linux 5.11 or later"}
 	}
-	return append(rows, queueStatement(
+	rows = append(rows, queueStatement(
 		k.tryIn(func(t table) []draft { return t.rule("queue", nativeQueue) }),
 		k.tryIn(func(t table) []draft { return t.rule("target", xtQueue) })))
+	if err := k.tryIn(addTranslation); err != nil {
+		return append(rows, Row{Name: "translation", Level: Error, Cause: Missing, Detail: fmt.Sprintf("a chain that translates addresses: %v", err),
+			Mend: "the kernel needs nf_tables with NAT in family inet, Linux 5.2 or later: modprobe nft_chain_nat nft_nat"})
+	}
+	return append(rows, Row{Name: "translation", Detail: "chains that translate addresses"})
 }
 
 // queueStatement judges how the two ways to a queue were refused, if they were.
@@ -96,6 +101,42 @@ func addSet(t table) []draft {
 			return nil
 		})
 	}}}
+}
+
+// addTranslation makes a chain that sends connections elsewhere.
+func addTranslation(t table) []draft {
+	const priority = -101 // before the usual dstnat
+	return []draft{
+		{unix.NFT_MSG_NEWCHAIN, netlink.Create, func(ae *netlink.AttributeEncoder) {
+			ae.String(unix.NFTA_CHAIN_TABLE, string(t))
+			ae.String(unix.NFTA_CHAIN_NAME, "c")
+			ae.Nested(unix.NFTA_CHAIN_HOOK, func(ae *netlink.AttributeEncoder) error {
+				ae.Uint32(unix.NFTA_HOOK_HOOKNUM, unix.NF_INET_PRE_ROUTING)
+				ae.Int32(unix.NFTA_HOOK_PRIORITY, priority)
+				return nil
+			})
+			ae.String(unix.NFTA_CHAIN_TYPE, "nat")
+		}},
+		{unix.NFT_MSG_NEWRULE, netlink.Create | netlink.Append, func(ae *netlink.AttributeEncoder) {
+			ae.String(unix.NFTA_RULE_TABLE, string(t))
+			ae.String(unix.NFTA_RULE_CHAIN, "c")
+			ae.Nested(unix.NFTA_RULE_EXPRESSIONS, func(ae *netlink.AttributeEncoder) error {
+				putExpr(ae, "immediate", func(ae *netlink.AttributeEncoder) {
+					ae.Uint32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_1)
+					ae.Nested(unix.NFTA_IMMEDIATE_DATA, func(ae *netlink.AttributeEncoder) error {
+						ae.Bytes(unix.NFTA_DATA_VALUE, []byte{192, 0, 2, 1})
+						return nil
+					})
+				})
+				putExpr(ae, "nat", func(ae *netlink.AttributeEncoder) {
+					ae.Uint32(unix.NFTA_NAT_TYPE, unix.NFT_NAT_DNAT)
+					ae.Uint32(unix.NFTA_NAT_FAMILY, unix.NFPROTO_IPV4)
+					ae.Uint32(unix.NFTA_NAT_REG_ADDR_MIN, unix.NFT_REG_1)
+				})
+				return nil
+			})
+		}},
+	}
 }
 
 // rule makes a chain that no packet passes, and a rule of one expression.
