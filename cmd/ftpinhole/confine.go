@@ -6,11 +6,12 @@ import (
 
 	"ftpinhole/cmd/internal/config"
 	"ftpinhole/cmd/internal/confine"
+	"ftpinhole/cmd/internal/gateway"
 )
 
 // confineDaemon takes from the process what the daemon needs no more once all
-// is open. The files that it still opens are those of a reload, of logrotate
-// and of the trail.
+// is open. The files that it still opens are those of a reload, of logrotate,
+// of the trail and of rewritten sessions.
 func confineDaemon(c config.Config, configPath string, log *slog.Logger) (confine.How, error) {
 	files, err := config.Files(configPath)
 	if err != nil {
@@ -22,7 +23,7 @@ func confineDaemon(c config.Config, configPath string, log *slog.Logger) (confin
 	}
 	how, err := confine.Process(confine.Reach{
 		Read:   append(directories(files...), "/proc"),
-		Write:  append(directories(c.AuditLog), c.StateDir),
+		Write:  append(directories(c.AuditLog), c.StateDir, gateway.SessionsDir(c)),
 		Remove: directories(sockets...),
 	})
 	if err == nil && how != confine.Landlock {

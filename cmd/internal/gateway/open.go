@@ -60,7 +60,7 @@ func (g *Gateway) open(ctx context.Context) error {
 	if g.kernel, err = flows.Dial(0); err != nil {
 		return fmt.Errorf("conntrack: %w", err)
 	}
-	dir, err := sequences.Open(filepath.Join(filepath.Dir(g.config.Socket), "sessions"))
+	dir, err := sequences.Open(SessionsDir(g.config))
 	if err != nil {
 		return err
 	}
@@ -71,6 +71,10 @@ func (g *Gateway) open(ctx context.Context) error {
 	g.assemble(policy)
 	return nil
 }
+
+// SessionsDir is where rewritten sessions are kept for the next daemon: beside the
+// socket, since that is in memory.
+func SessionsDir(c config.Config) string { return filepath.Join(filepath.Dir(c.Socket), "sessions") }
 
 func tableConfig(cfg config.Config, policy *rules.Policy) nft.Config {
 	c := nft.Config{

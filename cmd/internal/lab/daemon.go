@@ -94,8 +94,9 @@ func (l *Lab) StartDaemon(args ...string) *Daemon {
 	l.t.Helper()
 	dir := l.t.TempDir()
 	d := &Daemon{
-		Socket:    filepath.Join(dir, "s"), // the path of a socket is short
-		AuditPath: filepath.Join(dir, "audit.json"),
+		// Apart, as in the package's layout: what a confined daemon may do differs.
+		Socket:    filepath.Join(dir, "r", "s"), // the path of a socket is short
+		AuditPath: filepath.Join(dir, "log", "audit.json"),
 		StateDir:  filepath.Join(dir, "state"),
 		lab:       l,
 	}
