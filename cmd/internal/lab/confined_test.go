@@ -133,3 +133,21 @@ func TestConfinedReloadAndRotation(t *testing.T) {
 		t.Errorf("the trail (exit %d): %s%s", code, out, stderr)
 	}
 }
+
+// What the daemon keeps of a rewritten session is written after its start too.
+func TestConfinedTranslation(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	n := lab.NAT{"dnat", "longer"}
+	l.Translate(n)
+	l.StartServer("vsftpd", lab.Server)
+	d := l.StartDaemon()
+	if err := lab.Programs()[0].Run(l, lab.Variants()[0], lab.Download, n.Ends(4).Published, transferLimit); err != nil {
+		t.Error(err)
+	}
+	if log := d.Stderr(); strings.Contains(log, "permission denied") {
+		t.Error("the daemon may not do what it needs to")
+	}
+	d.Stop()
+}
