@@ -45,5 +45,8 @@ func (a *Acks) Ack(n uint32) uint32 { return a.q.sent(n) }
 // edge, and its right one which lies behind it. It is false if nothing is left.
 func (a *Acks) Sack(left, right uint32) (l, r uint32, ok bool) {
 	l, r = a.q.sentBlock(left, right)
+	if a.q.restored && a.q.plausible(right) {
+		a.q.passed(r) // it left before the restart
+	}
 	return l, r, before(l, r)
 }

@@ -152,14 +152,11 @@ func (q *sequence) leave(p *Packet, buf []byte) (Segment, bool) {
 
 // leaveEmpty is leave for a segment without data.
 func (q *sequence) leaveEmpty(p *Packet, buf []byte) (Segment, bool) {
-	seq, shift := q.arriving(p.Seq), q.Shift
+	seq, shift := q.front(p.Seq), q.Shift
 	for i := range q.Edits {
 		e := &q.Edits[i]
-		switch begin := e.Seq + shift; {
-		case e.Told > 0 && p.Seq-e.Seq < e.Length && p.Flags&RST == 0:
-			return q.old(p, begin, buf), true // the sender asks whether anybody is there
-		case e.handed() && p.Seq == e.end() && !q.hasHeard(begin+uint32(len(e.Bytes))):
-			seq = begin // it waits for whatever the sender sends next
+		if e.Told > 0 && p.Seq-e.Seq < e.Length && p.Flags&RST == 0 {
+			return q.old(p, e.Seq+shift, buf), true // the sender asks whether anybody is there
 		}
 		shift += e.growth()
 	}
@@ -169,18 +166,22 @@ func (q *sequence) leaveEmpty(p *Packet, buf []byte) (Segment, bool) {
 	return Segment{seq, p.Flags, p.Urgent, nil}, seq != p.Seq
 }
 
-// leaveAhead is leave for a segment whose turn has not come, as those before it
-// have not come by: its data is not let go unread, TCP sends it again.
+// leaveAhead is leave for a segment whose turn has not come: its data is not let
+// go unread, TCP sends it again. The receiver is made to say what it has.
 func (q *sequence) leaveAhead(p *Packet, next uint32, buf []byte) Segment {
-	seq := q.arriving(next)
-	if len(p.Payload) == 0 && p.Flags&FIN == 0 || !q.read {
-		return Segment{seq, p.Flags &^ (FIN | URG), 0, nil}
+	seq := q.front(next)
+	switch {
+	case len(p.Payload) == 0 && p.Flags&FIN == 0:
+		return Segment{seq, p.Flags &^ URG, 0, nil}
+	case q.unsure: // the byte before is not known; a keep-alive probe has none
+		return Segment{seq - 1, p.Flags &^ (FIN | URG), 0, nil}
 	}
 	return q.old(p, seq, buf)
 }
 
-// old makes a segment that says nothing new: the one byte before seq, which the
-// receiver has. It acknowledges what it has at once (RFC 9293 3.10.7.4).
+// old makes a segment that says nothing new: the one byte before seq. The
+// receiver acknowledges what it has at once (RFC 9293 3.10.7.4). Before anything
+// was read it has that byte for sure, and any will do (RFC 1122 4.2.3.6).
 func (q *sequence) old(p *Packet, seq uint32, buf []byte) Segment {
 	last, shift := q.last, q.Shift
 	for i := range q.Edits {

@@ -60,11 +60,14 @@ func (sim *simulation) fault(format string, args ...any) {
 
 // run lets time pass until both ends are done, and reports whether they are.
 func (sim *simulation) run() bool {
-	const patience = 600_000
+	const patience, storm = 600_000, 50_000
 	for sim.events.Len() > 0 && sim.now < patience && len(sim.faults) == 0 {
 		e := heap.Pop(&sim.events).(event)
 		sim.now = e.at
 		e.do()
+		if sim.events.n > storm {
+			sim.fault("a storm of packets")
+		}
 		if sim.client.done() && sim.server.done() {
 			return true
 		}
@@ -95,6 +98,8 @@ type gate struct {
 	queued   bool   // the session's packets come by, whatever happens
 	fails    float64
 	failures int
+	done     int64 // when all that was asked for is done
+	before   int   // opens of the first life
 	records  []Record
 	opens    []Pinhole
 
@@ -212,7 +217,8 @@ func (g *gate) do(effects []Effect) {
 			err = errTest
 			g.failures++
 		}
-		g.sim.at(g.sim.now+g.sim.rand.Int64N(20), func() {
+		g.done = max(g.done, g.sim.now+g.sim.rand.Int64N(20)) // one after the other
+		g.sim.at(g.done, func() {
 			if life != g.lives || !g.alive {
 				return
 			}
@@ -255,7 +261,7 @@ func (g *gate) answer(e Effect, err error) {
 
 // kill ends the daemon: what it held is lost.
 func (g *gate) kill() {
-	g.alive = false
+	g.alive, g.before = false, len(g.opens)
 	g.held, g.holding, g.pending, g.behind = nil, false, 0, nil
 }
 

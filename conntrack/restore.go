@@ -28,7 +28,7 @@ func (t *Tracker) Restore(now time.Time, k *Kept) []Effect {
 // the sender sends next.
 func (q *sequence) restore(s *Sequence) {
 	q.Sequence = s.clone()
-	q.restored = true
+	q.restored, q.unsure = true, true
 	if w := q.Withheld; w != nil {
 		n := uint32(len(w.Bytes))
 		q.Withheld = nil

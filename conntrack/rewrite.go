@@ -95,8 +95,8 @@ func (q *sequence) alterable(s *stream, n naming) Reason {
 		return Malformed
 	case q.waiting(s) >= maxUnacked:
 		return LimitSession
-	case q.Withheld == nil && before(q.number(n.from), q.left):
-		return OutOfStep // a part of it has been sent on
+	case q.unsure, q.Withheld == nil && before(q.number(n.from), q.left):
+		return OutOfStep // a part of it may have left already
 	}
 	return ""
 }

@@ -24,8 +24,8 @@ type sequence struct {
 	left     uint32
 	begun    bool   // left is valid
 	restored bool   // more may have left than is known
+	unsure   bool   // the receiver may have what comes next already
 	last     byte   // the last byte read
-	read     bool   // last is valid
 	told     uint32 // how many withheld bytes the sender may be told to have arrived
 	heard    uint32 // the receiver's highest acknowledgement, as it came
 	hears    bool   // heard is valid
@@ -123,10 +123,15 @@ func (q *sequence) sentBlock(left, right uint32) (l, r uint32) {
 		if e.inPlace() {
 			continue
 		}
-		if end := e.end() + shift; before(begin, left) && before(left, end) {
+		end := e.end() + shift
+		switch {
+		case !before(begin, left) || before(end, left):
+		case e.handed():
+			l = e.end() + 1 // what carries the edit has to be sent again
+		case left != end:
 			l = e.end()
 		}
-		if end := e.end() + shift; !before(right, begin) && before(right, end) {
+		if !before(right, begin) && before(right, end) {
 			r = e.Seq
 		}
 	}
@@ -181,6 +186,18 @@ func (q *sequence) hear(n uint32) {
 	if !q.hears || before(q.heard, n) {
 		q.heard, q.hears = n, true
 	}
+}
+
+// front is arriving for a number that nothing was sent behind yet: what was
+// handed over before it may still wait for whatever is sent next.
+func (q *sequence) front(n uint32) uint32 {
+	y := q.arriving(n)
+	for i := range q.Edits {
+		if e := &q.Edits[i]; e.handed() && e.end() == n && !q.hasHeard(y) {
+			return y - uint32(len(e.Bytes))
+		}
+	}
+	return y
 }
 
 // hasHeard reports whether the receiver has acknowledged all before n.

@@ -126,6 +126,12 @@ func (t *Tracker) segment(now time.Time, s *session, toServer bool, p *Packet) {
 			t.gap(now, s, peer, peer.acked)
 		}
 	}
+	if q := s.sequence(d); q != nil {
+		if q.proves(d, p.Seq); s.ahead(d, p.Seq) && d.missed() {
+			t.gap(now, s, d, d.acked)
+			q.proves(d, p.Seq)
+		}
+	}
 	if len(p.Payload) > 0 {
 		t.payload(now, s, d, p)
 	}
@@ -146,13 +152,9 @@ func (t *Tracker) segment(now time.Time, s *session, toServer bool, p *Packet) {
 }
 
 func (t *Tracker) payload(now time.Time, s *session, d *direction, p *Packet) {
+	q := s.sequence(d)
 	if s.ahead(d, p.Seq) {
-		if !d.missed() {
-			return // it does not leave, and comes again
-		}
-		if t.gap(now, s, d, d.acked); before(d.next, p.Seq) {
-			return
-		}
+		return // it does not leave, and comes again
 	}
 	data, overflow := d.push(p.Seq, p.Payload)
 	if overflow {
@@ -165,7 +167,7 @@ func (t *Tracker) payload(now time.Time, s *session, d *direction, p *Packet) {
 	} else if len(d.held) > 0 && d.missed() {
 		t.gap(now, s, d, d.acked)
 	}
-	if q := s.sequence(d); q != nil && p.Flags&FIN == 0 {
+	if q != nil && p.Flags&FIN == 0 {
 		s.withhold(d, q)
 	}
 }
@@ -184,6 +186,7 @@ func (t *Tracker) gap(now time.Time, s *session, d *direction, seq uint32) {
 	if q := s.sequence(d); q != nil {
 		q.lineOver()
 		q.passed(seq)
+		q.unsure = true
 	}
 	d.lines.Resync()
 	d.records.lost = true

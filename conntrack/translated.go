@@ -75,8 +75,10 @@ func (s *session) translate(tr Translation) {
 	}
 	s.nat = nat
 	for _, d := range []*direction{&s.up, &s.down} {
+		q := s.sequence(d)
+		q.unsure = s.joined
 		if d.known {
-			s.sequence(d).passed(d.next)
+			q.passed(d.next)
 		}
 	}
 }
@@ -88,9 +90,19 @@ func (s *session) guarded(d *direction) bool {
 	return q != nil && q.active && d.known && !d.blind && !s.notFTP && !s.headless && !s.over
 }
 
-// ahead reports whether a segment has to come again, in its turn.
+// proves makes sure of what comes next, if a segment proves it: the receiver has
+// asked for just this since we are here. What passed unseen before must not be
+// rewritten when it is sent again.
+func (q *sequence) proves(d *direction, seq uint32) {
+	if q.unsure && seq == d.next && d.heard && d.acked == seq {
+		q.unsure = false
+	}
+}
+
+// ahead reports whether a segment has to come again: in its turn, or when it is
+// sure what comes next.
 func (s *session) ahead(d *direction, seq uint32) bool {
-	return before(d.next, seq) && s.guarded(d)
+	return s.guarded(d) && (before(d.next, seq) || seq == d.next && s.sequence(d).unsure)
 }
 
 // promised takes note of what PORT or EPRT is to open when the server agrees:

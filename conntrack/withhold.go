@@ -13,7 +13,7 @@ const maxWithheld = 512
 
 // take takes bytes that are read next.
 func (q *sequence) take(b []byte) {
-	q.last, q.read = b[len(b)-1], true
+	q.last = b[len(b)-1]
 	if w := q.Withheld; w != nil {
 		w.Bytes = append(w.Bytes, b[:min(len(b), maxWithheld+1)]...)
 	}
