@@ -316,6 +316,9 @@ func newSimulation(r *rand.Rand) (*simulation, *chatter) {
 		Ports: []uint16{21}, Timeout: 30 * time.Second, Limits: testLimits, Seed: r.Uint64(),
 		Translate: true, Outside: NewOutside(49152, 65535),
 	}}
+	if !c.terms.WaitFor2xx { // or the port of a line that opens nothing would not be known
+		sim.crowd()
+	}
 	sim.gate.start()
 	sim.client.out = func(p *wirePacket) { sim.travel(p, func(p *wirePacket) { sim.gate.from(true, p) }) }
 	sim.server.out = func(p *wirePacket) { sim.travel(p, func(p *wirePacket) { sim.gate.from(false, p) }) }
@@ -330,6 +333,19 @@ func newSimulation(r *rand.Rand) (*simulation, *chatter) {
 	sim.at(1000, tick)
 	sim.at(100, func() { c.say(1, spoken{before: "220 ready\r\n"}) })
 	return sim, c
+}
+
+// crowd lets others have some of the outside ports.
+func (sim *simulation) crowd() {
+	other := netip.MustParseAddrPort("192.0.2.1:1")
+	for port := uint16(20000); port < 21000; port += uint16(1 + sim.rand.IntN(8)) {
+		for _, k := range []outsideKey{
+			{sim.s.Addr(), netip.AddrPortFrom(sim.translation.Client.Addr(), port)},
+			{sim.c.Addr(), netip.AddrPortFrom(sim.translation.Server.Addr(), port)},
+		} {
+			sim.gate.config.Outside.take(k, other)
+		}
+	}
 }
 
 // shake plays the handshake, without losses.
@@ -367,8 +383,11 @@ func (c *chatter) verdict(finished bool) []string {
 		}
 	}
 	for _, h := range sim.gate.opens {
-		if h.Outside.IsValid() {
-			outside[h.Dst.Port()] = h.Outside.Port()
+		if o := h.Outside; o.IsValid() {
+			outside[h.Dst.Port()] = o.Port()
+			if o.Port() != h.Dst.Port() && o.Port() < 49152 {
+				faults = append(faults, fmt.Sprintf("%v is no port of the range", o))
+			}
 		}
 	}
 	for side, e := range []*tcpEnd{sim.server, sim.client} {

@@ -63,6 +63,7 @@ func (t *Tracker) Kept(now time.Time, client, server netip.AddrPort, err error) 
 		default:
 			q.yield()
 			q.tooLate = KernelError
+			nat.stale = true
 		}
 	}
 	for _, p := range nat.promises {
@@ -93,10 +94,16 @@ func (t *Tracker) confirm(nat *translated) {
 	}
 }
 
-// mend keeps the session again if what was kept has turned out otherwise.
+// mend keeps the session again, or forgets it, if what was to be kept has turned
+// out otherwise: the kernel may only have been slow.
 func (t *Tracker) mend(nat *translated) {
-	if nat.stale && nat.kept && !nat.waits() {
+	switch {
+	case !nat.stale || nat.waits():
+	case nat.kept:
 		t.doKeep(nat)
+	default:
+		nat.stale = false
+		t.doForget(nat)
 	}
 }
 

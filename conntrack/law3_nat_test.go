@@ -21,7 +21,7 @@ func simulate(r *rand.Rand, change func(*simulation, *chatter)) (*simulation, []
 
 // failing lets the kernel fail now and then.
 func failing(sim *simulation, c *chatter) {
-	sim.gate.fails = 0.2
+	sim.gate.fails, sim.gate.slow = 0.2, true
 	c.turns = min(c.turns, 6) // a flood of refusals would be counted only
 }
 

@@ -97,6 +97,7 @@ type gate struct {
 	kept     []byte // what a next daemon finds
 	queued   bool   // the session's packets come by, whatever happens
 	fails    float64
+	slow     bool // what fails may be done nevertheless, too late
 	failures int
 	done     int64 // when all that was asked for is done
 	before   int   // opens of the first life
@@ -202,14 +203,9 @@ func (g *gate) do(effects []Effect) {
 		case DoRecord:
 			g.records = append(g.records, e.Record)
 			continue
-		case DoForget:
-			g.kept, g.queued = nil, false
-			continue
 		case DoOpen:
 			g.opens = append(g.opens, e.Record.Pinhole)
 		}
-		g.pending++
-		life := g.lives
 		var err error
 		// What fails behind the answer to PORT changes no line any more.
 		late := e.Do == DoOpen && e.Record.Mode == Active && g.terms.WaitFor2xx
@@ -218,23 +214,40 @@ func (g *gate) do(effects []Effect) {
 			g.failures++
 		}
 		g.done = max(g.done, g.sim.now+g.sim.rand.Int64N(20)) // one after the other
+		answered := g.done + g.sim.rand.Int64N(20)
+		done := err == nil || g.slow && g.sim.rand.IntN(2) == 0
+		if err != nil && done { // too slow: it was given up
+			answered = g.sim.now + 10
+			g.done += 30
+		}
+		life := g.lives
 		g.sim.at(g.done, func() {
-			if life != g.lives || !g.alive {
-				return
+			if done && life == g.lives && g.alive {
+				g.carry(e)
 			}
-			if e.Kept != nil && err == nil {
-				g.queued = true
-				g.keep(e.Kept)
-			}
-			g.sim.at(g.sim.now+g.sim.rand.Int64N(20), func() {
-				if life != g.lives || !g.alive {
-					return
-				}
+		})
+		if e.Do == DoForget {
+			continue
+		}
+		g.pending++
+		g.sim.at(answered, func() {
+			if life == g.lives && g.alive {
 				g.pending--
 				g.answer(e, err)
 				g.release()
-			})
+			}
 		})
+	}
+}
+
+// carry does in the kernel what was asked for.
+func (g *gate) carry(e Effect) {
+	switch {
+	case e.Do == DoForget:
+		g.kept, g.queued = nil, false
+	case e.Kept != nil:
+		g.queued = true
+		g.keep(e.Kept)
 	}
 }
 

@@ -160,7 +160,7 @@ func (r *rewrite) settle(err error) {
 	default:
 		q.Edits = slices.Delete(q.Edits, at, at+1)
 	}
-	r.nat.stale = true
+	r.nat.stale = r.nat.stale || r.keep
 }
 
 // activeNaming is where the argument of PORT or EPRT stands.
