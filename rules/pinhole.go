@@ -19,6 +19,9 @@ type Pinhole struct {
 	// SeenAs is the source that Dst sees if that is not Src (SNAT). Invalid: it
 	// is not translated.
 	SeenAs netip.Addr
+	// Control is the control connection that agreed on it, as its client sends
+	// (conntrack's original direction: before any translation).
+	Control Tuple
 }
 
 // Key is what a pinhole lets pass, without its name and time. Two pinholes of
