@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -74,7 +75,8 @@ type kernel struct {
 	unasked     bool        // asks fail
 	unkept      bool        // keeps fail
 	kept        []byte      // the session that is kept, as JSON
-	left        string      // what the last packet left with
+	forgotten   int         // how often one was to be forgotten
+	left        Segment     // how the last packet left
 }
 
 func newKernel(tb reporter, change func(*Config, *Terms)) *kernel {
@@ -158,6 +160,7 @@ func (k *kernel) answerTranslated(e Effect) []Effect {
 		return k.tracker.Kept(k.now, e.Kept.Client, e.Kept.Server, nil)
 	case DoForget:
 		k.kept = nil
+		k.forgotten++
 		return nil
 	}
 	k.tb.Fatalf("unknown effect %v", e.Do)
@@ -182,10 +185,16 @@ func (k *kernel) speak() {
 
 func (k *kernel) packet(p *Packet) {
 	k.do(k.tracker.Packet(k.now, p))
-	k.left = string(p.Payload)
+	k.left = k.leaves(p)
+}
+
+// leaves says how a packet leaves whose turn has come.
+func (k *kernel) leaves(p *Packet) Segment {
 	if seg, changed := k.tracker.Outgoing(p); changed {
-		k.left = string(seg.Payload)
+		seg.Payload = bytes.Clone(seg.Payload)
+		return seg
 	}
+	return Segment{p.Seq, p.Flags, p.Urgent, p.Payload}
 }
 
 // wait lets time pass, with the ticks that belong to it.

@@ -105,8 +105,8 @@ func TestRewriting(t *testing.T) {
 			st.play("login\n" + row.before)
 			from, to := st.sides(row.who)
 			st.send(from, to, row.says+"\r\n", 0)
-			if st.left != row.leaves+"\r\n" {
-				t.Errorf("left %q, want %q", st.left, row.leaves)
+			if string(st.left.Payload) != row.leaves+"\r\n" {
+				t.Errorf("left %q, want %q", st.left.Payload, row.leaves)
 			}
 			got := st.latest
 			if text(got.Dst) != row.dst || text(got.Outside) != row.outside || textAddr(got.SeenAs) != row.seenAs {
