@@ -60,6 +60,9 @@ func listen(at string) (net.Listener, error) {
 	}
 	lc := net.ListenConfig{Control: freebind}
 	l, err := lc.Listen(context.Background(), "tcp", at)
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		return nil, fmt.Errorf("metrics: %w; the unit's sandbox allows a unix: path only: name one (metrics, --metrics), or add RestrictAddressFamilies=AF_INET AF_INET6 with systemctl edit", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w; name another address (metrics, --metrics)", err)
 	}
