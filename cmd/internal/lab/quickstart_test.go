@@ -20,9 +20,10 @@ func TestQuickStart(t *testing.T) {
 		choices  []string
 		iptables string // what the command iptables is on this machine
 	}{
-		{"nftables", []string{"nftables"}, "nft"},
-		{"iptables-nft", []string{"iptables"}, "nft"},
-		{"iptables-legacy", []string{"iptables"}, "legacy"},
+		{"nftables", []string{"The program alone", "nftables", "In the foreground"}, "nft"},
+		{"iptables-nft", []string{"The program alone", "iptables", "In the foreground"}, "nft"},
+		{"iptables-legacy", []string{"The program alone", "iptables", "In the foreground"}, "legacy"},
+		{"package", []string{"The Debian package", "nftables", "In the foreground"}, "nft"},
 	} {
 		var steps []block
 		for i, b := range page {
@@ -40,7 +41,7 @@ func TestQuickStart(t *testing.T) {
 		})
 	}
 	for i, b := range page {
-		if !tried[i] {
+		if !tried[i] && b.choice != "As a service" { // scripts/package-life tries that, where there is a systemd
 			t.Errorf("nobody has tried what stands under %q, %q:\n%s", b.section, b.choice, b.text)
 		}
 	}
