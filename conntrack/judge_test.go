@@ -19,7 +19,12 @@ type said struct {
 // dialogue up to a line and says whether that line may open something. It
 // does not tell which command a reply belongs to, only that one of the right
 // kind waits; so it permits at least what the tracker may.
-type judge struct{ lines []said }
+type judge struct {
+	lines []said
+	// What the other side knows client and server by, where that is translated.
+	client, server netip.Addr
+	peer           bool // 227 means the server, whatever it says
+}
 
 // replies are the final lines of the server's replies, with their places.
 func (j judge) replies() (at []int, codes []int) {
@@ -69,20 +74,23 @@ func (j judge) mayOpen() string {
 	switch {
 	case line.client && cmd.Verb == parser.PORT:
 		e, err := parser.ParseHostPort(cmd.Arg)
-		return permitted("PORT", testClient.Addr(), e.Addr, err)
+		return permitted("PORT", testClient.Addr(), j.client, e.Addr, err)
 	case line.client && cmd.Verb == parser.EPRT:
 		e, err := parser.ParseExtended(cmd.Arg)
-		return permitted("EPRT", testClient.Addr(), e.Addr, err)
+		return permitted("EPRT", testClient.Addr(), j.client, e.Addr, err)
 	case line.client || len(replyAt) == 0 || replyAt[len(replyAt)-1] != last:
 		return ""
 	}
 	switch code := codes[len(codes)-1]; {
 	case code == 227 && j.waits(parser.PASV, replyAt, codes):
 		e, err := parser.ParsePassive([]byte(line.text[3:]))
-		return permitted("PASV", testServer.Addr(), e.Addr, err)
+		if j.peer && err == nil {
+			e.Addr = netip.AddrPortFrom(testServer.Addr(), e.Addr.Port())
+		}
+		return permitted("PASV", testServer.Addr(), j.server, e.Addr, err)
 	case code == 229 && j.waits(parser.EPSV, replyAt, codes):
 		e, err := parser.ParseExtendedPassive([]byte(line.text[3:]))
-		return permitted("EPSV", testServer.Addr(), netip.AddrPortFrom(testServer.Addr(), e.Addr.Port()), err)
+		return permitted("EPSV", testServer.Addr(), j.server, netip.AddrPortFrom(testServer.Addr(), e.Addr.Port()), err)
 	}
 	return ""
 }
@@ -131,7 +139,10 @@ func (j judge) waits(asks parser.Verb, replyAt, codes []int) bool {
 	return waiting > 0
 }
 
-func permitted(command string, own netip.Addr, e netip.AddrPort, err error) string {
+func permitted(command string, own, outer netip.Addr, e netip.AddrPort, err error) string {
+	if err == nil && e.Addr() == outer {
+		e = netip.AddrPortFrom(own, e.Port())
+	}
 	if err != nil || e.Addr() != own || e.Port() < 1024 || e.Port() == 2121 {
 		return ""
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // rewritten is a session whose client has said NOOP and a PORT that leaves four
@@ -138,4 +140,46 @@ func TestLaw3GapInATranslatedSession(t *testing.T) {
 		t.Errorf("%q left when it was in step again", seg.Payload)
 	}
 	st.stop()
+}
+
+// Whatever a segment covers, the bytes that leave are those that the receiver
+// is to have at their places.
+func TestLaw3AnySegmentLeavesRight(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		base := rapid.SampledFrom([]uint32{100, 0xffffffff, 0xffffffc0, 0x7fffffe0}).Draw(t, "base")
+		text := rapid.SliceOfN(rapid.ByteRange('a', 'z'), 40, 200).Draw(t, "text")
+		q := &sequence{Sequence: Sequence{Shift: rapid.Uint32().Draw(t, "shift")}}
+		var want []byte
+		at := 0
+		for at < len(text)-1 {
+			from := rapid.IntRange(at+1, len(text)).Draw(t, "from")
+			to := min(from+rapid.IntRange(1, 12).Draw(t, "length"), len(text))
+			want = append(want, text[at:from]...)
+			if at = to; from == to {
+				break
+			}
+			b := rapid.SliceOfN(rapid.ByteRange('A', 'Z'), 1, 14).Draw(t, "bytes")
+			e := Edit{Seq: base + uint32(from), Length: uint32(to - from), Bytes: b, Last: want[len(want)-1]}
+			e.Told = uint32(rapid.IntRange(0, to-from).Draw(t, "told"))
+			q.Edits = append(q.Edits, e)
+			want = append(want, b...)
+		}
+		want = append(want, text[min(at, len(text)):]...)
+		q.last = want[len(want)-1]
+		for range 20 {
+			from := rapid.IntRange(0, len(text)).Draw(t, "begin")
+			to := rapid.IntRange(from, len(text)).Draw(t, "end")
+			p := &Packet{Src: testClient, Dst: testServer, Seq: base + uint32(from), Flags: ACK, Payload: text[from:to]}
+			seg, changed := q.leave(p, make([]byte, 0, 1024))
+			if !changed {
+				seg = Segment{Seq: p.Seq, Payload: p.Payload}
+			}
+			for i, b := range seg.Payload {
+				place := int(int32(seg.Seq-base-q.Shift)) + i
+				if place < 0 || place >= len(want) || want[place] != b {
+					t.Fatalf("%d to %d: byte %d is %q in %q", from, to, place, b, want)
+				}
+			}
+		}
+	})
 }

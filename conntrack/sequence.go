@@ -50,9 +50,6 @@ func (e *Edit) inPlace() bool { return e.Told == 0 && int(e.Length) == len(e.Byt
 // will not send it again.
 func (e *Edit) handed() bool { return e.Told == e.Length }
 
-// end is where the bytes behind those that are withheld begin.
-func (w *Withheld) end() uint32 { return w.Seq + uint32(len(w.Bytes)) }
-
 // shifts reports whether the receiver's numbers can differ from the sender's.
 func (q *sequence) shifts() bool {
 	if q.Shift != 0 || q.Withheld != nil {

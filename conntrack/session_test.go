@@ -205,21 +205,24 @@ func TestLaw1WhatIsAgreedOpens(t *testing.T) {
 }
 
 // FuzzSession takes the bytes of both sides and where they are cut: each byte
-// of cuts is a segment, its lowest bit the side, the others its length.
+// of cuts is a segment, its lowest bit the side, the others its length. world
+// says how addresses are translated and what fails.
 func FuzzSession(f *testing.F) {
 	login := "USER u\r\nPASS p\r\n"
 	greet := "220 x\r\n331 x\r\n230 x\r\n"
 	cuts := []byte{28, 33, 255, 254, 255, 254, 255, 254}
-	f.Add([]byte(login+"PASV\r\n"), []byte(greet+entering+"\r\n"), cuts)
-	f.Add([]byte(login+port+"\r\nRETR a\r\nQUIT\r\n"), []byte(greet+"200 x\r\n150 x\r\n226 x\r\n221 x\r\n"), cuts)
-	f.Add([]byte(login+"AUTH TLS\r\n\x16\x03\x01\x00\x01aPASV\r\n"), []byte(greet+"234 x\r\n\x16\x03\x01\x00\x01a"+entering+"\r\n"), cuts)
-	f.Add([]byte("POST / HTTP/1.1\r\n\r\n"+port+"\r\n"), []byte(greet), cuts)
-	f.Add([]byte(login+"STAT a\r\nPASV\r\n"), []byte(greet+"213-x\r\n"+entering+"\r\n213 x\r\n"+extended+"\r\n"), cuts)
-	f.Add([]byte(login+"\xff\xf4\xff\xf2ABOR\r\nEPSV\r\n"), []byte(greet+"226 x\r\n229-x\r\n"+extended+"\r\n"), cuts)
-	f.Fuzz(func(t *testing.T, client, server, cuts []byte) {
-		st := newStage(newKernel(t, nil), testClient, testServer)
+	f.Add([]byte(login+"PASV\r\n"), []byte(greet+entering+"\r\n"), cuts, byte(0))
+	f.Add([]byte(login+port+"\r\nRETR a\r\nQUIT\r\n"), []byte(greet+"200 x\r\n150 x\r\n226 x\r\n221 x\r\n"), cuts, byte(0))
+	f.Add([]byte(login+"AUTH TLS\r\n\x16\x03\x01\x00\x01aPASV\r\n"), []byte(greet+"234 x\r\n\x16\x03\x01\x00\x01a"+entering+"\r\n"), cuts, byte(0))
+	f.Add([]byte("POST / HTTP/1.1\r\n\r\n"+port+"\r\n"), []byte(greet), cuts, byte(0))
+	f.Add([]byte(login+"STAT a\r\nPASV\r\n"), []byte(greet+"213-x\r\n"+entering+"\r\n213 x\r\n"+extended+"\r\n"), cuts, byte(0))
+	f.Add([]byte(login+"\xff\xf4\xff\xf2ABOR\r\nEPSV\r\n"), []byte(greet+"226 x\r\n229-x\r\n"+extended+"\r\n"), cuts, byte(0))
+	f.Add([]byte(login+"PORT 198,51,100,7,195,80\r\n"), []byte(greet+"200 x\r\n"), cuts, byte(3))
+	f.Add([]byte(login+"PASV\r\n"), []byte(greet+"227 (0,0,0,0,195,80).\r\n"), []byte{28, 33, 255, 254, 41, 9, 255}, byte(5))
+	f.Add([]byte(login+port+"\r\n"), []byte(greet+"200 x\r\n"), []byte{28, 255, 30, 18, 4, 8, 255}, byte(27))
+	f.Fuzz(func(t *testing.T, client, server, cuts []byte, world byte) {
+		st, j := fuzzed(t, world)
 		st.shake()
-		var j judge
 		up, down := parser.NewLineReader(testLimits.LineBytes), parser.NewLineReader(testLimits.LineBytes)
 		for _, c := range cuts {
 			from, to, rest, reader := &st.s, &st.c, &server, down
@@ -263,6 +266,28 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
+// fuzzed is a session in one of several worlds, and its judge.
+func fuzzed(tb reporter, world byte) (*stage, judge) {
+	has := func(bit int) bool { return world>>bit&1 != 0 }
+	tr := Translation{Server: testServer, Client: testClient}
+	if has(1) {
+		tr.Client = masked
+	}
+	if has(2) {
+		tr.Server = netip.MustParseAddrPort("1.1.1.1:21")
+	}
+	var j judge
+	k := newKernel(tb, func(c *Config, terms *Terms) {
+		if has(0) {
+			translating(c, terms)
+			j.client, j.server = tr.Client.Addr(), tr.Server.Addr()
+		}
+		terms.PasvPeer, j.peer = has(3), has(3)
+	})
+	k.translation, k.unkept = tr, has(4)
+	return newStage(k, testClient, testServer), j
+}
+
 // checkMemory holds a tracker against its bounds (law 8).
 func checkMemory(tb reporter, t *Tracker) {
 	tb.Helper()
@@ -272,6 +297,9 @@ func checkMemory(tb reporter, t *Tracker) {
 		}
 		for _, d := range []*direction{&s.up, &s.down} {
 			checkBounds(tb, &d.stream)
+			if q := s.sequence(d); q != nil && !q.sound() {
+				tb.Fatalf("beyond all bounds: %+v", q.Sequence)
+			}
 		}
 		if len(s.user) > maxUser || len(s.claimed) > maxUser {
 			tb.Fatalf("user of %d bytes", len(s.user))
