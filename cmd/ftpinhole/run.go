@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"ftpinhole/cmd/internal/config"
@@ -46,7 +47,7 @@ anew, for logrotate.`,
 		if err := refuseKernelHelper(c); err != nil {
 			return err
 		}
-		return confine.No.Explain(runError(run(cmd.Context(), c, s, newLogger(c, cmd.ErrOrStderr()))))
+		return confine.No.Explain(runError(run(cmd.Context(), c, s, cmd.ErrOrStderr())))
 	}
 	return cmd
 }
@@ -73,7 +74,9 @@ func refuseKernelHelper(c config.Config) error {
 type operator struct {
 	*gateway.Gateway
 	load     func() (config.Config, error) // reads the configuration again
+	level    *slog.LevelVar                // of the daemon's own log
 	confined confine.How
+	reload   sync.Mutex // one after the other: what was read last is in effect last
 }
 
 // Status says also how the process is confined.
@@ -85,25 +88,34 @@ func (o *operator) Status() control.Status {
 
 // Reload reads the configuration again.
 func (o *operator) Reload(context.Context) error {
+	o.reload.Lock()
+	defer o.reload.Unlock()
 	c, err := o.load()
 	if err != nil {
 		return fmt.Errorf("%w: %w", control.ErrBadConfig, o.confined.Explain(err))
 	}
-	return o.Gateway.Reload(c)
+	if err := o.Gateway.Reload(c); err != nil {
+		return err
+	}
+	setLevel(o.level, c)
+	return nil
 }
 
 // ReopenLogs opens the audit log anew, for logrotate.
 func (o *operator) ReopenLogs() error { return o.confined.Explain(o.Gateway.ReopenLogs()) }
 
-// run runs the daemon until ctx is done.
-func run(ctx context.Context, c config.Config, s *settings, log *slog.Logger) error {
+// run runs the daemon until ctx is done. It logs to w.
+func run(ctx context.Context, c config.Config, s *settings, w io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var level slog.LevelVar
+	setLevel(&level, c)
+	log := newLogger(c, w, &level)
 	g, err := gateway.Open(ctx, c, thisBuild().Version, log)
 	if err != nil {
 		return err
 	}
-	op := &operator{Gateway: g, load: s.load}
+	op := &operator{Gateway: g, load: s.load, level: &level}
 	server, err := control.Listen(c.Socket, op, log, control.WithOperator(op), control.WithFeed(g.Feed()))
 	if err != nil {
 		return errors.Join(err, g.Close())
@@ -173,9 +185,7 @@ func signals(ctx context.Context, op *operator, log *slog.Logger) {
 }
 
 // newLogger logs to w; under systemd, which knows the time, without it.
-func newLogger(c config.Config, w io.Writer) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.LogLevel)) // config has checked it
+func newLogger(c config.Config, w io.Writer, level slog.Leveler) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: level}
 	if os.Getenv("JOURNAL_STREAM") != "" {
 		opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
@@ -189,6 +199,13 @@ func newLogger(c config.Config, w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}
 	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// setLevel sets from which level on the daemon logs.
+func setLevel(v *slog.LevelVar, c config.Config) {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // config has checked it
+	v.Set(level)
 }
 
 // runError gives an error of the daemon its exit code.

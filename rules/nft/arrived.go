@@ -66,17 +66,17 @@ func (t *Table) Rearm(id string, now time.Time) error {
 	defer t.changes.Unlock()
 	t.mu.Lock()
 	h := t.byID[id]
-	var pinhole element
-	if h != nil {
-		pinhole = elements(h.Pinhole)[0]
+	var again []change
+	if h != nil && now.Before(h.deadline) && t.owners[elements(h.Pinhole)[0].slot] == h {
+		for _, e := range t.owned(h) {
+			again = append(again, change{element: e, remove: true, add: true, timeout: h.deadline.Sub(now)})
+		}
 	}
-	gone := h == nil || !now.Before(h.deadline) || t.owners[pinhole.slot] != h
 	t.mu.Unlock()
-	if gone {
+	if len(again) == 0 {
 		return nil
 	}
-	again := change{element: pinhole, remove: true, add: true, timeout: h.deadline.Sub(now)}
-	if err := t.apply([]change{again}); err != nil {
+	if err := t.apply(again); err != nil {
 		return explain("arm pinhole "+id+" again", err)
 	}
 	t.mu.Lock()

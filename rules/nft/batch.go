@@ -103,6 +103,26 @@ func (b *batch) addChain(c chain) {
 		ae.Uint32(unix.NFTA_CHAIN_POLICY, accept)
 		ae.String(unix.NFTA_CHAIN_TYPE, c.kind)
 	})
+}
+
+// flushChain deletes the rules of a chain. ENOENT if there is none.
+func (b *batch) flushChain(name string) {
+	b.add(unix.NFT_MSG_DELRULE, 0, note{what: "old rules of chain " + name}, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_RULE_TABLE, TableName)
+		ae.String(unix.NFTA_RULE_CHAIN, name)
+	})
+}
+
+// deleteChain deletes a chain without rules. ENOENT if there is none.
+func (b *batch) deleteChain(name string) {
+	b.add(unix.NFT_MSG_DELCHAIN, 0, note{what: "old chain " + name}, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_CHAIN_TABLE, TableName)
+		ae.String(unix.NFTA_CHAIN_NAME, name)
+	})
+}
+
+// addRules adds the rules of c.
+func (b *batch) addRules(c chain) {
 	for _, r := range c.rules {
 		b.addRule(c.name, r)
 	}

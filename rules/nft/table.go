@@ -2,6 +2,7 @@ package nft
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,9 +89,9 @@ func (t *Table) Install(now time.Time) error {
 	return t.put(now)
 }
 
-// Reconfigure makes the table from another configuration, with the pinholes
-// that it holds. Marks and queues have to be the same. After an error the old
-// one stays.
+// Reconfigure puts the chains of another configuration into the table, in one
+// step. The sets stay: a pinhole that is used at this very moment is used once.
+// Marks and queues have to be the same. After an error the old one stays.
 func (t *Table) Reconfigure(c Config, now time.Time) error {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -98,17 +99,55 @@ func (t *Table) Reconfigure(c Config, now time.Time) error {
 	}
 	t.changes.Lock()
 	defer t.changes.Unlock()
-	if err := t.askArrived(); err != nil {
+	whole, err := t.verify()
+	if err != nil {
 		return err
 	}
 	old := t.config.Load()
 	c.SourcePorts = c.SourcePorts || old.SourcePorts // there may be pinholes that need them
 	t.config.Store(&c)
-	if err := t.put(now); err != nil {
-		t.config.Store(old)
-		return err
+	if whole {
+		if err = t.writer.commit(t.rechain(old)); err == nil {
+			_ = t.remember() // where that fails, Verify finds another table than it knows
+			return nil
+		}
+		err = explain("change table inet "+TableName, err)
+	} else if err = t.askArrived(); err == nil { // somebody has changed it, or taken it away
+		err = t.put(now)
 	}
-	return nil
+	if err != nil {
+		t.config.Store(old)
+	}
+	return err
+}
+
+// rechain returns the batch of Reconfigure. Chains that stay have their rules
+// exchanged: a chain that leaves its hook takes the kernel long.
+func (t *Table) rechain(old *Config) *batch {
+	b, c := &batch{}, t.config.Load()
+	before, after := chains(old, t.xtables), chains(c, t.xtables)
+	in := func(all []chain, name string) bool {
+		return slices.ContainsFunc(all, func(c chain) bool { return c.name == name })
+	}
+	for _, chain := range before {
+		b.flushChain(chain.name)
+		if !in(after, chain.name) {
+			b.deleteChain(chain.name)
+		}
+	}
+	had := sets(old)
+	for i, s := range sets(c) {
+		if !slices.Contains(had, s) {
+			b.addSet(s, uint32(i+1), c.SetSize)
+		}
+	}
+	for _, chain := range after {
+		if !in(before, chain.name) {
+			b.addChain(chain)
+		}
+		b.addRules(chain)
+	}
+	return b
 }
 
 // askArrived notes which pinholes were used: an element that is made again would
@@ -148,6 +187,7 @@ func (t *Table) install(now time.Time) *batch {
 	}
 	for _, chain := range chains(c, t.xtables) {
 		b.addChain(chain)
+		b.addRules(chain)
 	}
 	for tuple := range t.rewritten {
 		b.addElement(directionOf(tuple), 0, 0)

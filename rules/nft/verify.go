@@ -14,8 +14,18 @@ var errMissing = errors.New("rules are missing")
 
 // Verify tells whether the table still is as it was installed: its flags, its
 // chains and their places, each rule and each set. What others did to elements
-// it does not see. It reads a few kilobytes and waits for nobody.
+// it does not see. It reads a few kilobytes. While all is well it waits for nobody.
 func (t *Table) Verify() (bool, error) {
+	if ok, err := t.verify(); ok || err != nil {
+		return ok, err
+	}
+	// We may be changing it ourselves.
+	t.changes.Lock()
+	defer t.changes.Unlock()
+	return t.verify()
+}
+
+func (t *Table) verify() (bool, error) {
 	t.mu.Lock()
 	want := t.intact
 	t.mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"ftpinhole/cmd/internal/config"
 	"ftpinhole/cmd/internal/control"
 	"ftpinhole/conntrack"
 )
@@ -64,65 +63,4 @@ func (s *shard) shut(now time.Time, which func(conntrack.PinholeState) bool) (n 
 		}
 	}
 	return n
-}
-
-// Reload puts another configuration into effect: ports, hooks, times, limits
-// and policy. Sessions and pinholes stay. After an error, which wraps
-// control.ErrBadConfig if the configuration is to blame, nothing has changed.
-func (g *Gateway) Reload(next config.Config) error {
-	g.reload.Lock()
-	defer g.reload.Unlock()
-	if key := fixed(g.current.Load(), &next); key != "" {
-		return fmt.Errorf("%w: %s cannot change while the daemon runs; change it back, or restart the daemon", control.ErrBadConfig, key)
-	}
-	policy, err := next.NewPolicy()
-	if err != nil {
-		return fmt.Errorf("%w: %w", control.ErrBadConfig, err)
-	}
-	if err := g.table.Reconfigure(tableConfig(next, policy), time.Now()); err != nil {
-		return err
-	}
-	if err := g.joinHeld(next.Ports); err != nil {
-		g.log.Error("control connections on new ports are not joined", "err", err)
-	}
-	limits := Limits(next.Limits)
-	g.quota.SetLimits(limits)
-	g.outside.SetRange(next.NAT.Ports[0], next.NAT.Ports[1])
-	for _, s := range g.shards {
-		if !s.ask(func(time.Time) {
-			s.tracker.Reconfigure(next.Ports, next.PinholeTimeout.Duration, limits, Policy{policy})
-		}) {
-			return errBusy
-		}
-	}
-	g.current.Store(&next)
-	g.log.Info("the configuration was reloaded", "ports", next.Ports, "hooks", next.Hooks)
-	return nil
-}
-
-// fixed names a key that differs and cannot change while the daemon runs.
-func fixed(now, next *config.Config) string {
-	for _, c := range []struct {
-		key  string
-		same bool
-	}{
-		{"queue_num", now.QueueNum == next.QueueNum},
-		{"queues", now.QueueCount() == next.QueueCount()},
-		{"backend", now.Backend == next.Backend},
-		{"mark", now.Mark == next.Mark},
-		{"socket", now.Socket == next.Socket},
-		{"state_dir", now.StateDir == next.StateDir},
-		{"audit_log", now.AuditLog == next.AuditLog},
-		{"metrics", now.Metrics == next.Metrics},
-		{"log_format", now.LogFormat == next.LogFormat},
-		{"log_level", now.LogLevel == next.LogLevel},
-		{"fail", now.Fail == next.Fail},
-		{"observe", now.Observe == next.Observe},
-		{"audit", now.Audit == next.Audit},
-	} {
-		if !c.same {
-			return c.key
-		}
-	}
-	return ""
 }

@@ -14,6 +14,7 @@ import (
 	"ftpinhole/cmd/internal/audit"
 	"ftpinhole/cmd/internal/config"
 	"ftpinhole/conntrack"
+	"ftpinhole/rules"
 )
 
 // asGateway puts a gateway around the rig's shard and others.
@@ -22,6 +23,7 @@ func (r *rig) asGateway(others ...*shard) *Gateway {
 	cfg := config.Default()
 	log := slog.New(slog.DiscardHandler)
 	g := &Gateway{config: cfg, version: "1.2.3", started: time.Now(), log: log, counters: r.shard.counters, guard: &guard{}, shards: append([]*shard{r.shard}, others...)}
+	g.quota, g.outside = conntrack.NewQuota(Limits(cfg.Limits)), conntrack.NewOutside(cfg.NAT.Ports[0], cfg.NAT.Ports[1])
 	g.current.Store(&g.config)
 	g.ready.Store(true)
 	var err error
@@ -43,8 +45,12 @@ func (r *rig) asGateway(others ...*shard) *Gateway {
 // another is a shard like the rig's, which answers once it is run.
 func (r *rig) another() *shard {
 	s := *r.shard
-	limits := conntrack.Limits{LineBytes: 4096, Commands: 32, Pinholes: 100, PinholesPerClient: 100, Sessions: 100, SessionsPerClient: 100, HalfOpen: 100}
-	s.tracker = conntrack.New(conntrack.Config{Ports: []uint16{21}, Timeout: 30 * time.Second, Limits: limits}, nil, conntrack.NewQuota(limits))
+	limits := Limits(config.Default().Limits)
+	policy, err := rules.NewPolicy(rules.Config{ControlPorts: []uint16{21}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	s.tracker = conntrack.New(conntrack.Config{Ports: []uint16{21}, Timeout: 30 * time.Second, Limits: limits}, Policy{policy}, conntrack.NewQuota(limits))
 	s.packets, s.calls = make(chan packet, packetsWaiting), newMailbox[func()]()
 	s.held = map[connection]*hold{}
 	return &s

@@ -61,6 +61,19 @@ func TestReload(t *testing.T) {
 		t.Error("the new policy is not in effect")
 	}
 
+	// The log's level changes too, after the reload is told of.
+	reloaded := func() int { return strings.Count(d.Stderr(), "the configuration was reloaded") }
+	for i, level := range []string{"warn", "warn", "info", "info"} {
+		before := reloaded()
+		write("log_level = '" + level + "'\nports = [21, 2121]\n[policy]\nmodes = ['active']\n")
+		if _, stderr, code := l.Program(lab.Gateway, nil, "reload", "--socket", d.Socket); code != 0 {
+			t.Fatalf("exit %d: %s", code, stderr)
+		}
+		if told, want := reloaded()-before, []int{1, 0, 0, 1}[i]; told != want {
+			t.Errorf("reload %d, to level %s, was told of %d times, want %d", i, level, told, want)
+		}
+	}
+
 	for text, want := range map[string]string{
 		"prots = 5\n":        `unknown key "prots"`,
 		"queue_num = 3000\n": "queue_num cannot change",
