@@ -162,23 +162,6 @@ func (d *Daemon) Status() int {
 	return cmd.ProcessState.ExitCode()
 }
 
-// Resident is how much memory the daemon's process has at the moment (VmRSS), in
-// kB.
-func (d *Daemon) Resident() int {
-	t := d.lab.t
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, line, _ := strings.Cut(string(text), "VmRSS:")
-	var kb int
-	if _, err := fmt.Sscan(line, &kb); err != nil {
-		t.Fatal(err)
-	}
-	return kb
-}
-
 // Hangup tells the daemon to reload.
 func (d *Daemon) Hangup() error { return d.cmd.Process.Signal(syscall.SIGHUP) }
 
