@@ -165,3 +165,39 @@ func transfer(s *lab.Session, n int) error {
 	_, err = s.Retrieve(data, "hello.txt")
 	return err
 }
+
+// A session whose sequence numbers are shifted stays whole over reloads.
+func TestRewrittenSessionOutlivesReloads(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.StartServer("vsftpd", lab.Server)
+	n := lab.NAT{Kind: "masquerade", Length: "longer"}
+	l.Translate(n)
+	path := filepath.Join(t.TempDir(), "f.toml")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := l.StartDaemon("--config", path)
+	op, err := control.Dial(d.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.Login(lab.Client, n.Ends(4).Client, n.Ends(4).Published)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		if _, err := s.RetrieveActive("PORT", "hello.txt"); err != nil {
+			t.Fatalf("transfer %d: %v", i, err)
+		}
+		if err := os.WriteFile(path, fmt.Appendf(nil, "ports = [21, %d]\nhooks = [%s]\n", 2000+i, []string{"'forward'", "'forward', 'input'"}[i%2]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := op.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	noneInvalid(t, l)
+	d.Stop()
+}
