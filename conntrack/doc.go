@@ -55,4 +55,35 @@
 //	                         has all that the server sent
 //	joined in the middle     an FTP command               opens as if logged in
 //	                         USER, 220, 331, 332, 530     logged out
+//
+// # Translation
+//
+// Where the gateway translates a session's addresses (NAT), an endpoint that
+// one side names is rewritten to what the other side can reach, once its pinhole
+// is in the kernel, if it does not say so already. The same port is taken
+// outside if it is free.
+//
+//	line            names            leaves with
+//	PORT, EPRT      the client       the address that the server sees it by
+//	227             the server       the address that the client connects to
+//	                any, pasv_peer   the same
+//	229             a port           the outside port, if that is another
+//	any             a third host     as it came
+//
+// A 227 or 229 keeps its length if blanks at its end, or a dot, make up for the
+// difference. Else all numbers behind it are shifted: those that sequence.go calls
+// the sender's are what conntrack sees, those of the receiver what leaves.
+//
+//	what comes                           what leaves of a direction that may name endpoints
+//	a line in one piece                  the line, rewritten
+//	the beginning of such a line         what stands before its argument; the rest is withheld, and
+//	                                     acknowledged to its sender when what did leave is
+//	its end                              the whole rest, rewritten; or as it came, if nothing opens, it is
+//	                                     too long, the kernel fails, or FIN comes
+//	a part of it again                   nothing of it, but with its last byte all of it
+//	nothing new at all                   the byte before, which is acknowledged at once
+//	what is ahead of its turn            the same; TCP sends it again
+//	more than the segment can hold       its beginning; TCP sends the rest again
+//	a session that is joined, restored,  nothing until the receiver has said what it has
+//	or in which bytes were missed
 package conntrack

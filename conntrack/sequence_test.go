@@ -65,6 +65,14 @@ func TestSequenceHandedOver(t *testing.T) {
 			t.Errorf("the block %d to %d means %d to %d", c[0], c[1], l, r)
 		}
 	}
+	probe := &Packet{Seq: 13, Flags: ACK}
+	if seg, _ := q.leave(probe, nil); seg.Seq != 9 || string(seg.Payload) != "x" {
+		t.Errorf("a keep-alive probe left at %d with %q", seg.Seq, seg.Payload)
+	}
+	probe.Flags |= RST
+	if seg, _ := q.leave(probe, nil); seg.Seq != 10 || len(seg.Payload) > 0 {
+		t.Errorf("a reset left at %d with %q", seg.Seq, seg.Payload)
+	}
 	if got := q.front(14); got != 10 {
 		t.Errorf("the sender stands at %d, want 10", got)
 	}
