@@ -212,3 +212,29 @@ func FuzzLineReader(f *testing.F) {
 		}
 	})
 }
+
+func TestPartial(t *testing.T) {
+	for in, want := range map[string]struct {
+		text  string
+		raw   int
+		plain bool
+		ok    bool
+	}{
+		"":                 {},
+		"NOOP\r\n":         {},
+		"NOOP\r\nPO":       {"PO", 2, true, true},
+		"PORT 1\r":         {"PORT 1\r", 7, true, true},
+		"\xff\xf1PORT":     {"PORT", 6, false, true},
+		"overlong line\nx": {"x", 1, true, true},
+		"overlong line":    {}, // it is skipped
+	} {
+		r := NewLineReader(10)
+		for line, rest, ok := r.Next([]byte(in)); ok; line, rest, ok = r.Next(rest) {
+			_ = line
+		}
+		got, ok := r.Partial()
+		if ok != want.ok || string(got.Text) != want.text || got.RawLen != want.raw || got.Plain != want.plain {
+			t.Errorf("%q: %+v, %v", in, got, ok)
+		}
+	}
+}
