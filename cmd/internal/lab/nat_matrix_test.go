@@ -56,6 +56,36 @@ func noneInvalid(t *testing.T, l *lab.Lab) {
 	}
 }
 
+// Must hold: real servers and clients, masquerade and DNAT and both, PORT, EPRT,
+// PASV and EPSV, in both families, in both directions of transfer: all pass.
+func TestNATTransfers(t *testing.T) {
+	t.Parallel()
+	for _, server := range []string{"vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"} {
+		t.Run(server, func(t *testing.T) {
+			t.Parallel()
+			l, d := translated(t, lab.NAT{Kind: "none"})
+			l.StartServer(server, lab.Server)
+			total := 0
+			for _, n := range []lab.NAT{{"masquerade", "longer"}, {"dnat", "longer"}, {"both", "shorter"}} {
+				l.Translate(n)
+				_, tried := natTransfers(t, l, n, lab.Variants(), natClients(), lab.Ops()...)
+				total += tried
+			}
+			noneInvalid(t, l)
+			records := d.WaitClosed(t, total)
+			for _, record := range lab.Pinholes(records, "close") {
+				if record.Pinhole.Reason != "finished" {
+					t.Errorf("not closed because it was finished: %s", record.Raw)
+				}
+			}
+			for _, record := range lab.Pinholes(records, "deny") {
+				t.Errorf("denied: %s", record.Raw)
+			}
+			t.Logf("%d transfers", total)
+		})
+	}
+}
+
 // What our daemon is measured by: each of three servers, masquerade and DNAT,
 // PORT, EPRT, PASV and EPSV. Linux 6.18's own helper gets 24 of 24, and all of
 // what our lab has besides; what fails here is the lab's fault.

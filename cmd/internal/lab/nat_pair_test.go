@@ -209,6 +209,20 @@ func announcement(command string, at netip.AddrPort) string {
 	return lab.Announce(command, at)
 }
 
+// free is a port of the side that a command has announce one, and that has not
+// used it yet.
+func (p *pair) free(command string) (netip.AddrPort, error) {
+	own, where := p.ends.Client, p.client.where
+	if isPassive(command) {
+		own, where = p.ends.Server, p.server.where
+	}
+	listener, err := p.l.Listen(where, netip.AddrPortFrom(own, 0))
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return listener.Addr().(*net.TCPAddr).AddrPort(), listener.Close()
+}
+
 func isPassive(command string) bool { return command == "PASV" || command == "EPSV" }
 
 var lastNumbers = regexp.MustCompile(`(?:(\d+),)?(\d+)\D*$`)
@@ -269,26 +283,45 @@ func canonical(line string) string {
 // announce has a side announce an endpoint of its own, all the dialogue that
 // belongs to it included, and returns what the other side was told.
 func (p *pair) announce(command string, at netip.AddrPort) (netip.AddrPort, error) {
-	from := p.client
+	return p.announceAmid("", command, at, "")
+}
+
+// announceAmid is announce with other commands before and after, all of them in
+// one piece, and the replies too.
+func (p *pair) announceAmid(before, command string, at netip.AddrPort, after string) (netip.AddrPort, error) {
+	line, reply := announcement(command, at)+"\r\n", "200 fine\r\n"
 	if isPassive(command) {
-		if err := p.tell(p.client, command+"\r\n"); err != nil {
+		line, reply = command+"\r\n", line
+	}
+	first, last := strings.ReplaceAll(before, "NOOP", "200"), strings.ReplaceAll(after, "NOOP", "200")
+	var told netip.AddrPort
+	for i, it := range []struct {
+		from                side
+		before, text, after string
+	}{{p.client, before, line, after}, {p.server, first, reply, last}} {
+		if err := it.from.write(it.before + it.text + it.after); err != nil {
 			return netip.AddrPort{}, err
 		}
-		from = p.server
+		to := p.other(it.from)
+		if err := to.hear(it.before); err != nil {
+			return netip.AddrPort{}, err
+		}
+		if (i == 1) == isPassive(command) {
+			got, err := to.line()
+			if err != nil {
+				return told, err
+			}
+			if told, err = p.sameWords(command, it.text, got); err != nil {
+				return netip.AddrPort{}, err
+			}
+		} else if err := to.hear(it.text); err != nil {
+			return netip.AddrPort{}, err
+		}
+		if err := to.hear(it.after); err != nil {
+			return netip.AddrPort{}, err
+		}
 	}
-	sent := announcement(command, at)
-	if err := from.write(sent + "\r\n"); err != nil {
-		return netip.AddrPort{}, err
-	}
-	got, err := p.other(from).line()
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	told, err := p.sameWords(command, sent, got)
-	if err != nil || isPassive(command) {
-		return told, err
-	}
-	return told, p.tell(p.server, "200 fine\r\n")
+	return told, nil
 }
 
 // data makes the data connection that was agreed on and moves bytes both ways.
@@ -325,16 +358,7 @@ func (p *pair) data(command string, at, told netip.AddrPort) error {
 
 // transfer announces a free port of the side that does, and uses it.
 func (p *pair) transfer(command string) (at, told netip.AddrPort, err error) {
-	own, where := p.ends.Client, p.client.where
-	if isPassive(command) {
-		own, where = p.ends.Server, p.server.where
-	}
-	free, err := p.l.Listen(where, netip.AddrPortFrom(own, 0))
-	if err != nil {
-		return at, told, err
-	}
-	at = free.Addr().(*net.TCPAddr).AddrPort()
-	if err := free.Close(); err != nil {
+	if at, err = p.free(command); err != nil {
 		return at, told, err
 	}
 	if told, err = p.announce(command, at); err != nil {

@@ -1,6 +1,9 @@
 package lab_test
 
 import (
+	"encoding/json"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"ftpinhole/cmd/internal/lab"
@@ -53,4 +56,114 @@ func TestNATWaysWithKernelHelper(t *testing.T) {
 	l := lab.New(t)
 	l.Firewall("kernel-helper")
 	everyWay(t, l)
+}
+
+// Must hold: whatever is translated, in both families: hairpin, several outside
+// addresses, a port forward, a server on the gateway itself, and IPv6 with and
+// without NAT.
+func TestNATWays(t *testing.T) {
+	t.Parallel()
+	l, _ := translated(t, lab.NAT{Kind: "none"}, "--hooks", "forward,input,output")
+	everyWay(t, l)
+}
+
+// The operator's firewall and translation may be iptables.
+func TestNATWithIptables(t *testing.T) {
+	t.Parallel()
+	n := lab.NAT{Kind: "iptables"}
+	l, _ := translated(t, n)
+	l.Firewall("iptables")
+	l.StartServer("vsftpd", lab.Server)
+	natTransfers(t, l, n, lab.Variants(), lab.Programs()[:1], lab.Ops()...)
+}
+
+// Must hold: `nft list ruleset` and `nft -j list ruleset` work in every state:
+// with pinholes that are translated, and with sessions that are rewritten.
+func TestNATRulesetIsListed(t *testing.T) {
+	t.Parallel()
+	l, d := translated(t, lab.NAT{Kind: "none"})
+	list := func(state any) string {
+		t.Helper()
+		text, err := l.Ruleset()
+		if err != nil || !strings.Contains(text, "table inet ftpinhole") {
+			t.Errorf("%v: nft list ruleset: %v\n%s", state, err, text)
+		}
+		if text, err := l.Ruleset("-j"); err != nil || !json.Valid([]byte(text)) {
+			t.Errorf("%v: nft -j list ruleset: %v\n%s", state, err, text)
+		}
+		return text
+	}
+	list("before")
+	for _, n := range []lab.NAT{{"both", "longer"}, {"hairpin", "same"}} {
+		l.Translate(n)
+		for _, family := range []int{4, 6} {
+			p := loginPair(t, l, n, n.Ends(family))
+			for _, command := range commands(family) {
+				at, err := p.free(command)
+				if err != nil {
+					t.Fatal(err)
+				}
+				told, err := p.announce(command, at)
+				if err != nil {
+					t.Fatal(err)
+				}
+				// An element of the pinhole's set, and of the map.
+				text := list(n.String() + " " + command)
+				for _, address := range []string{at.Addr().String(), told.Addr().String()} {
+					if !strings.Contains(text, address+" . "+told.Addr().String()) && !strings.Contains(text, address) {
+						t.Errorf("%v, %s: %v is not in the ruleset:\n%s", n, command, address, text)
+					}
+				}
+				if err := p.data(command, at, told); err != nil {
+					t.Error(err)
+				}
+			}
+			list(n.String() + " after")
+			if err := p.end(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	d.Stop()
+	if text, err := l.Ruleset(); err != nil || strings.Contains(text, "ftpinhole") {
+		t.Errorf("after the stop: %v\n%s", err, text)
+	}
+}
+
+// Two clients behind one address announce the same port: one is given another,
+// of the range that the configuration names, and both are reached.
+func TestNATTwoClientsOnePort(t *testing.T) {
+	t.Parallel()
+	n := lab.NAT{Kind: "masquerade", Length: "longer"}
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.Translate(n)
+	configured(t, l, "[nat]\nports = [30000, 30999]\n")
+	for family, other := range map[int]string{4: "10.0.1.3", 6: "fd00:0:0:1::3"} {
+		ends := n.Ends(family)
+		first := loginPair(t, l, n, ends)
+		ends.Client = netip.MustParseAddr(other)
+		second := loginPair(t, l, n, ends)
+		at1 := netip.AddrPortFrom(first.ends.Client, 40021)
+		at2 := netip.AddrPortFrom(second.ends.Client, 40021)
+		told1, err1 := first.announce("EPRT", at1)
+		told2, err2 := second.announce("EPRT", at2)
+		if err1 != nil || err2 != nil {
+			t.Fatal(err1, err2)
+		}
+		if told1.Port() != 40021 || told2.Port() < 30000 || told2.Port() > 30999 {
+			t.Errorf("announced as %v and %v, want port 40021 and one from 30000 to 30999", told1, told2)
+		}
+		if err := second.data("EPRT", at2, told2); err != nil {
+			t.Errorf("the second client: %v", err)
+		}
+		if err := first.data("EPRT", at1, told1); err != nil {
+			t.Errorf("the first client: %v", err)
+		}
+		// The port is free again.
+		if told, err := second.announce("EPRT", at2); err != nil || told.Port() != 40021 {
+			t.Errorf("afterwards announced as %v (%v), want port 40021", told, err)
+		}
+	}
+	noneInvalid(t, l)
 }

@@ -33,7 +33,11 @@ type Record struct {
 		DestIP        string `json:"dest_ip"`
 		DestPort      uint16 `json:"dest_port"`
 		SrcPort       uint16 `json:"src_port"`
+		NATSrcIP      string `json:"nat_src_ip"`
+		NATDestIP     string `json:"nat_dest_ip"`
+		NATDestPort   uint16 `json:"nat_dest_port"`
 		Reason        string `json:"reason"`
+		Count         int    `json:"count"`
 		BytesToServer int    `json:"bytes_toserver"`
 		BytesToClient int    `json:"bytes_toclient"`
 	} `json:"pinhole"`
