@@ -11,11 +11,11 @@ import (
 	"ftpinhole/cmd/internal/lab"
 )
 
-// noise is up to three commands of any length.
-func noise(random *rand.Rand) string {
+// noise is up to three commands of less than so many bytes.
+func noise(random *rand.Rand, size int) string {
 	var b strings.Builder
 	for range random.IntN(4) {
-		fmt.Fprintf(&b, "NOOP %s\r\n", strings.Repeat("x", random.IntN(1000)))
+		fmt.Fprintf(&b, "NOOP %s\r\n", strings.Repeat("x", random.IntN(size)))
 	}
 	return b.String()
 }
@@ -33,7 +33,11 @@ func rewrites(t *testing.T, p *pair, count int) {
 			own = p.ends.Server
 		}
 		at := netip.AddrPortFrom(own, uint16(20000+random.IntN(40000)))
-		told, err := p.announceAmid(noise(random), command, at, noise(random))
+		size := 150
+		if i%100 < len(all) {
+			size = 1000 // more than a segment: what does not fit any more is sent again
+		}
+		told, err := p.announceAmid(noise(random, size), command, at, noise(random, size))
 		if err != nil {
 			t.Fatalf("rewrite %d: %v", i, err)
 		}
@@ -78,8 +82,8 @@ func TestNATThousandRewrites(t *testing.T) {
 	noneInvalid(t, l)
 }
 
-// inPieces has a side announce an endpoint in pieces. Each is sent when the one
-// before was acknowledged, as Nagle's algorithm has it (RFC 896): what the
+// inPieces has a side announce an endpoint in pieces. Each is sent after the one
+// before it was acknowledged, as Nagle's algorithm has it (RFC 896): what the
 // gateway keeps back must not keep back the sender.
 func (p *pair) inPieces(command string, at netip.AddrPort, cut func(text string) []string) (netip.AddrPort, error) {
 	from, text := p.client, announcement(command, at)+"\r\n"
@@ -90,11 +94,11 @@ func (p *pair) inPieces(command string, at netip.AddrPort, cut func(text string)
 		from = p.server
 	}
 	for i, piece := range cut(text) {
+		if err := from.acknowledged(); err != nil {
+			return netip.AddrPort{}, fmt.Errorf("before piece %d, %q: %w", i, piece, err)
+		}
 		if err := from.write(piece); err != nil {
 			return netip.AddrPort{}, err
-		}
-		if err := from.acknowledged(); err != nil {
-			return netip.AddrPort{}, fmt.Errorf("piece %d, %q: %w", i, piece, err)
 		}
 	}
 	got, err := p.other(from).line()
