@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -94,4 +95,37 @@ func (c *capture) frames() ([]frame, error) {
 		err = fmt.Errorf("%d frames were not captured", stats.Drops)
 	}
 	return frames, err
+}
+
+// finishChecksums has the gateway's kernel write the checksum of every packet
+// that it sends, instead of leaving it to the network card: what veth has none
+// of.
+func finishChecksums(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	for _, device := range []string{"client", "server"} {
+		if err := l.Do(lab.Gateway, func() error { return noTxChecksum(device) }); err != nil {
+			t.Fatalf("switch the checksums of %s off: %v", device, err)
+		}
+	}
+}
+
+// noTxChecksum is "ethtool -K DEVICE tx off" (include/uapi/linux/ethtool.h).
+func noTxChecksum(device string) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	value := [2]uint32{unix.ETHTOOL_STXCSUM, 0}
+	var request struct { // struct ifreq
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		rest [16]byte
+	}
+	copy(request.name[:], device)
+	request.data = unsafe.Pointer(&value)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
+		return os.NewSyscallError("ioctl", errno)
+	}
+	return nil
 }
