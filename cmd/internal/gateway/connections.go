@@ -124,15 +124,17 @@ func (c *connections) dataEvent(ev flows.Event) {
 // fromDump says that no event told it.
 func (c *connections) data(f flows.Flow, isNew, over, fromDump bool) {
 	src, dst := f.Ends()
-	answered := f.State != flows.SynSent && f.State != flows.SynRecv && f.State != flows.None
+	// A RST may have been the only answer.
+	answered := f.State != flows.SynSent && f.State != flows.SynRecv && f.State != flows.None && f.State != flows.Close
 	c.tell(func(s *shard, now time.Time) {
 		if isNew {
 			s.carryOut(madeUp(s.tracker.Used(now, src, dst), fromDump), connection{}, nil)
 		}
+		if answered {
+			s.tracker.Established(src, dst)
+		}
 		if over {
 			s.carryOut(madeUp(s.tracker.Ended(now, src, dst, f.Counted, f.BytesOrig, f.BytesReply), fromDump), connection{}, nil)
-		} else if answered {
-			s.tracker.Established(src, dst)
 		}
 	})
 }

@@ -293,6 +293,25 @@ func TestConnectionMissedAltogetherIsMadeUpFor(t *testing.T) {
 	})
 }
 
+// A connection that a dump shows at its end had been answered, whatever the
+// session has done since: it was not withdrawn.
+func TestConnectionMissedBeforeLogoutIsFinished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.passive()
+		r.backend.mu.Lock()
+		r.backend.arrived = true
+		r.backend.mu.Unlock()
+		a.c("QUIT")
+		a.s("221 bye")
+		r.kernel.put(data(flows.TimeWait))
+		r.tell(flows.Overrun, flows.Flow{})
+		if diff := cmp.Diff([]string{"open", "use", "close finished"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 func TestConnectionFromBeforeTheStartUsesNoPinhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil, data(flows.Established))
