@@ -1,14 +1,21 @@
 package lab_test
 
 import (
+	"net"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"ftpinhole/cmd/internal/lab"
 )
 
+// port is that of the client's end, as nft writes it.
+func port(s side) string { return strconv.Itoa(s.LocalAddr().(*net.TCPAddr).Port) }
+
 // Law 6, for a session in which every packet has to be changed: it waits for
-// the next daemon, and goes on. Bytes are sent while there is none.
+// the next daemon, and goes on. Bytes are sent while there is none. It outlives
+// the loss of the table too.
 func TestNATSessionOutlivesKilledDaemon(t *testing.T) {
 	t.Parallel()
 	n := lab.NAT{Kind: "both", Length: "longer"}
@@ -18,6 +25,9 @@ func TestNATSessionOutlivesKilledDaemon(t *testing.T) {
 	fails := func(err error) {
 		t.Helper()
 		if err != nil {
+			for _, r := range lab.Pinholes(d.AuditRecords(), "deny") {
+				t.Log(r.Raw)
+			}
 			t.Fatal(err)
 		}
 	}
@@ -31,13 +41,32 @@ func TestNATSessionOutlivesKilledDaemon(t *testing.T) {
 		}
 	}
 	everyCommand()
-	for range 3 {
+
+	// The table is lost: what is in it comes back with it. An acknowledgement that
+	// is sent meanwhile would be invalid.
+	for _, s := range []side{p.client, p.server, p6.client, p6.server} {
+		fails(s.acknowledged())
+	}
+	if _, err := l.Exec(lab.Gateway, "nft", "delete", "table", "inet", "ftpinhole"); err != nil {
+		t.Fatal(err)
+	}
+	lost := time.Now()
+	lab.Eventually(t, readyAgain, "the session's packets are queued again", func() bool {
+		text, err := l.Ruleset()
+		return err == nil && strings.Contains(text, "10.0.2.101 . "+port(p.client))
+	})
+	t.Logf("the table was back after %v", time.Since(lost).Round(time.Millisecond))
+	everyCommand()
+
+	for range 2 {
+		fails(p.tell(p.client, "NOOP\r\n"))
 		d.Kill()
-		fails(p.client.write("NOOP nobody reads\r\n"))
-		fails(p.server.write("200 this\r\n"))
+		fails(p.server.write("200 nobody\r\n"))
+		fails(p.client.write("NOOP reads this\r\n"))
 		d = d.Restart()
-		fails(p.server.hear("NOOP nobody reads\r\n"))
-		fails(p.client.hear("200 this\r\n"))
+		fails(p.client.hear("200 nobody\r\n"))
+		fails(p.server.hear("NOOP reads this\r\n"))
+		fails(p.tell(p.server, "200 well\r\n"))
 		fails(p6.tell(p6.client, "NOOP\r\n"))
 		fails(p6.tell(p6.server, "200 well\r\n"))
 		everyCommand()
@@ -52,13 +81,7 @@ func TestNATSessionOutlivesKilledDaemon(t *testing.T) {
 	d.Kill()
 	d = d.Restart()
 	fails(p.client.write(text[10:]))
-	got, err := p.server.line()
-	fails(err)
-	if told, err := p.sameWords("PORT", text, got); err != nil && got != text {
-		t.Errorf("a line that was kept back for the next daemon came neither as it was nor translated: %v", err)
-	} else {
-		t.Logf("announced as %v: %v", told, err)
-	}
+	fails(p.server.hear(text)) // the next daemon has not seen all of it, and opens nothing
 	fails(p.tell(p.server, "200 fine\r\n"))
 	everyCommand()
 
