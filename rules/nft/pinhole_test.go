@@ -194,7 +194,7 @@ func TestInstallKeepsPinholes(t *testing.T) {
 			if strings.Count(got, "comment") != 1 || !strings.Contains(got, `comment "open"`) {
 				t.Errorf("elements: %q", got)
 			}
-			if !strings.Contains(got, "expires 9s") && !strings.Contains(got, "expires 10s") {
+			if !strings.Contains(got, " timeout 10s") {
 				t.Errorf("20 s of 30 s are over, but: %q", got)
 			}
 			if ids, err := table.Arrived(); !slices.Equal(ids, []string{"used"}) || err != nil {
@@ -240,7 +240,7 @@ func TestLaw4Rearm(t *testing.T) {
 			t.Fatal(err)
 		}
 		arrived(false)
-		if got := l.gateway.elements(t); strings.Count(got, "comment") != 1 || !strings.Contains(got, "expires 9s") {
+		if got := l.gateway.elements(t); strings.Count(got, "comment") != 1 || !strings.Contains(got, " timeout 10s") {
 			t.Errorf("10 s are left, but: %q", got)
 		}
 		if !l.client.attempt(t, 0, data4, soon) || l.client.attempt(t, 0, data4, drop) {
