@@ -75,8 +75,8 @@ func Run(ctx context.Context, cfg Config) []Row {
 		rows = append(rows, k.nft()...)
 	}
 	rows = append(rows, k.queue(cfg, rs))
-	rows = append(rows, conntrackRows(ctx)...)
-	rows = append(rows, accounting())
+	rows = append(rows, k.conntrackRows(ctx)...)
+	rows = append(rows, accounting(), window(), landlocked(), kernelVersion())
 	if rs != nil {
 		rows = append(rows, acceptLines(rs, cfg)...)
 		rows = append(rows, openRanges(rs, cfg)...)

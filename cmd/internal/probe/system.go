@@ -2,14 +2,19 @@ package probe
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"ftpinhole/cmd/internal/flows"
 
+	landlock "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"github.com/mdlayher/netlink"
+	"github.com/ti-mo/netfilter"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,14 +33,16 @@ func capabilities() Row {
 }
 
 // conntrackRows tries what the daemon does with ctnetlink.
-func conntrackRows(ctx context.Context) []Row {
+func (k *kernel) conntrackRows(ctx context.Context) []Row {
 	const mend = "the kernel needs nf_conntrack_netlink: modprobe nf_conntrack_netlink"
 	rows := []Row{
-		{Name: "conntrack", Detail: "connections can be listed"},
+		{Name: "conntrack", Detail: "connections can be listed, by their ports (CTA_FILTER)"},
 		{Name: "events", Detail: "conntrack events can be heard"},
 	}
 	if err := dumpOnce(); err != nil {
 		rows[0] = Row{Name: "conntrack", Level: Error, Cause: Missing, Detail: err.Error(), Mend: mend}
+	} else if !k.filters() {
+		rows[0].Detail = "connections can be listed; a kernel before Linux 5.8 lists all of them where some are asked for"
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -54,6 +61,32 @@ func conntrackRows(ctx context.Context) []Row {
 	return rows
 }
 
+// filters reports whether the kernel knows CTA_FILTER: then it refuses one that
+// makes no sense (ctnetlink_parse_filter in net/netfilter/nf_conntrack_netlink.c),
+// which it ignores otherwise.
+func (k *kernel) filters() bool {
+	const (
+		get       = 1       // IPCTNL_MSG_CT_GET
+		filter    = 25      // CTA_FILTER
+		origFlags = 1       // CTA_FILTER_ORIG_FLAGS
+		none      = 1 << 31 // no flag
+	)
+	req, err := message(netfilter.NFSubsysCTNetlink, get, netlink.Dump, netfilter.ProtoIPv4, 0, func(ae *netlink.AttributeEncoder) {
+		ae.Nested(filter, func(ae *netlink.AttributeEncoder) error {
+			ae.ByteOrder = binary.NativeEndian
+			ae.Uint32(origFlags, none)
+			return nil
+		})
+	})
+	if err == nil {
+		err = k.conn.SetDeadline(time.Now().Add(timeout))
+	}
+	if err == nil {
+		_, err = k.conn.Execute(req)
+	}
+	return errnoIs(err, unix.EINVAL, unix.EOPNOTSUPP)
+}
+
 func dumpOnce() error {
 	c, err := flows.Dial(0)
 	if err != nil {
@@ -66,17 +99,53 @@ func dumpOnce() error {
 
 // accounting looks for byte counts.
 func accounting() Row {
-	const name, key = "accounting", "net.netfilter.nf_conntrack_acct"
-	b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_acct")
-	switch {
+	const name, key = "accounting", "nf_conntrack_acct"
+	switch value, err := conntrackSysctl(key); {
 	case errors.Is(err, fs.ErrNotExist):
-		return Row{Name: name, Level: Warning, Detail: key + " does not exist: conntrack is not loaded",
+		return Row{Name: name, Level: Warning, Detail: sysctl(key) + " does not exist: conntrack is not loaded",
 			Mend: "modprobe nf_conntrack"}
 	case err != nil:
-		return Row{Name: name, Level: Warning, Detail: err.Error()}
-	case strings.TrimSpace(string(b)) != "1":
-		return Row{Name: name, Level: Warning, Detail: key + " is 0: records will have no byte counts",
-			Mend: "sysctl -w " + key + "=1, and a line in /etc/sysctl.d/"}
+		return Row{Name: name, Level: Warning, Detail: err.Error(), Mend: "see that /proc can be read"}
+	case value != "1":
+		return Row{Name: name, Level: Warning, Detail: sysctl(key) + " is 0: records will have no byte counts",
+			Mend: setSysctl(key, "1")}
 	}
-	return Row{Name: name, Detail: key + "=1"}
+	return Row{Name: name, Detail: sysctl(key) + "=1"}
+}
+
+// window looks whether conntrack keeps segments out that are not in the TCP
+// window: our chains come behind that, and read what passed.
+func window() Row {
+	const name, key = "window", "nf_conntrack_tcp_be_liberal"
+	value, err := conntrackSysctl(key)
+	switch {
+	case err != nil:
+		return Row{Name: name, Detail: "not known: conntrack is not loaded"}
+	case value != "0":
+		return Row{Name: name, Level: Warning,
+			Detail: sysctl(key) + "=" + value + ": conntrack takes segments out of the window for part of a connection; a forged one makes a session out of step, and nothing opens in it until both sides are in step again",
+			Mend:   setSysctl(key, "0")}
+	}
+	return Row{Name: name, Detail: "segments out of the window are invalid (" + sysctl(key) + "=0)"}
+}
+
+// landlocked looks whether the kernel can keep the daemon from files.
+func landlocked() Row {
+	const name = "landlock"
+	abi, err := landlock.LandlockGetABIVersion()
+	if err != nil || abi < 1 {
+		return Row{Name: name, Detail: "not in this kernel, or not enabled (lsm=): the daemon gives up its capabilities, but files are kept from it by their modes and systemd alone"}
+	}
+	return Row{Name: name, Detail: fmt.Sprintf("version %d: the daemon keeps to its own files", abi)}
+}
+
+func sysctl(key string) string { return "net.netfilter." + key }
+
+func conntrackSysctl(key string) (string, error) {
+	b, err := os.ReadFile("/proc/sys/net/netfilter/" + key)
+	return strings.TrimSpace(string(b)), err
+}
+
+func setSysctl(key, value string) string {
+	return fmt.Sprintf("sysctl -w %s=%s, and a line in /etc/sysctl.d/", sysctl(key), value)
 }

@@ -25,6 +25,7 @@ func TestAllRows(t *testing.T) {
 		}
 	}
 	want := []string{"capabilities", "nft", "queue statement", "translation", "queue", "conntrack", "events", "accounting",
+		"window", "landlock", "kernel",
 		"accept line", "open ports", "kernel helper", "flowtable", "mark"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
@@ -75,6 +76,33 @@ func TestAccounting(t *testing.T) {
 		if row.Level != level || level != OK && !strings.Contains(row.Mend, "sysctl -w net.netfilter.nf_conntrack_acct=1") {
 			t.Errorf("nf_conntrack_acct=%s: %+v", value, row)
 		}
+	}
+}
+
+func TestWindow(t *testing.T) {
+	for value, level := range map[string]Level{"0": OK, "1": Warning} {
+		inNetNS(t)
+		if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
+		row := worst(t, defaults(), "window")
+		if row.Level != level || level != OK && !strings.Contains(row.Mend, "sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=0") {
+			t.Errorf("nf_conntrack_tcp_be_liberal=%s: %+v", value, row)
+		}
+	}
+}
+
+// Which way the kernel filters and confines is said, and is no matter.
+func TestFeatures(t *testing.T) {
+	inNetNS(t)
+	if row := worst(t, defaults(), "conntrack"); row.Level != OK || !strings.Contains(row.Detail, "CTA_FILTER") {
+		t.Errorf("%+v; Linux has it since 5.8", row)
+	}
+	row := worst(t, defaults(), "landlock")
+	_, err := os.Stat("/sys/kernel/security/lsm")
+	lsm, _ := os.ReadFile("/sys/kernel/security/lsm")
+	if row.Level != OK || err == nil && strings.Contains(string(lsm), "landlock") != strings.Contains(row.Detail, "version") {
+		t.Errorf("with the security modules %q: %+v", lsm, row)
 	}
 }
 
