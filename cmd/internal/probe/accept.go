@@ -2,7 +2,6 @@ package probe
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -91,7 +90,11 @@ func acceptLines(rs *ruleset, cfg Config) []Row {
 		}
 		rows = append(rows, Row{Name: name, Detail: detail})
 	}
-	return append(rows, legacyTables(cfg)...)
+	for _, r := range rs.unread {
+		r.Name = name
+		rows = append(rows, r)
+	}
+	return rows
 }
 
 // acceptLine is the command that mends a chain that drops.
@@ -100,11 +103,11 @@ func acceptLine(c *chain, mark uint32) string {
 	case c.table == "firewalld":
 		return "firewalld takes no line for a mark: let its zones pass the data connections (a policy with target ACCEPT), or use nftables without it"
 	case isXtables(c):
-		tool := "iptables"
-		if c.family == unix.NFPROTO_IPV6 {
-			tool = "ip6tables"
+		table := ""
+		if c.table != "filter" {
+			table = "-t " + c.table + " "
 		}
-		return fmt.Sprintf("%s -I %s %s", tool, c.name, xtablesLine(mark))
+		return fmt.Sprintf("%s %s-I %s %s", xtablesTool(c.chainKey), table, c.name, xtablesLine(mark))
 	}
 	return fmt.Sprintf("nft insert rule %s %s %s ct mark and %#x == %#x accept", familyName(c.family), c.table, c.name, mark, mark)
 }
@@ -115,26 +118,17 @@ func xtablesLine(mark uint32) string {
 
 // isXtables tells a table of iptables-nft by its names.
 func isXtables(c *chain) bool {
-	return c.family != unix.NFPROTO_INET && c.table == "filter" && slices.Contains([]string{"INPUT", "FORWARD", "OUTPUT"}, c.name)
+	return c.legacy || c.family != unix.NFPROTO_INET && c.table == "filter" && slices.Contains([]string{"INPUT", "FORWARD", "OUTPUT"}, c.name)
 }
 
-// legacyTables warns of rules that are not in nf_tables: the old iptables has
-// its own, which netlink does not show.
-func legacyTables(cfg Config) []Row {
-	var rows []Row
-	for _, old := range []struct{ tool, file string }{
-		{"iptables-legacy", "ip_tables_names"},
-		{"ip6tables-legacy", "ip6_tables_names"},
-	} {
-		b, err := os.ReadFile("/proc/thread-self/net/" + old.file)
-		if err != nil || !slices.Contains(strings.Fields(string(b)), "filter") {
-			continue
-		}
-		rows = append(rows, Row{
-			Name: "accept line", Level: Warning,
-			Detail: fmt.Sprintf("%s has a filter table, which cannot be looked into", old.tool),
-			Mend:   fmt.Sprintf("see that each chain that drops has: %s -I CHAIN %s", old.tool, xtablesLine(cfg.Mark)),
-		})
+// xtablesTool is the program that changes a chain.
+func xtablesTool(k chainKey) string {
+	tool := "iptables"
+	if k.family == unix.NFPROTO_IPV6 {
+		tool = "ip6tables"
 	}
-	return rows
+	if k.legacy {
+		tool += "-legacy"
+	}
+	return tool
 }

@@ -2,7 +2,6 @@ package probe
 
 import (
 	"fmt"
-	"os/exec"
 	"strings"
 	"testing"
 )
@@ -170,19 +169,5 @@ func TestAcceptLineMends(t *testing.T) {
 		if row := worst(t, defaults(), "accept line"); row.Level != OK {
 			t.Errorf("after its own mends: %+v", row)
 		}
-	}
-}
-
-func TestLegacyIptablesIsSaid(t *testing.T) {
-	inNetNS(t)
-	if _, err := exec.LookPath("iptables-legacy"); err != nil {
-		t.Skip(err)
-	}
-	if out, err := exec.Command("iptables-legacy", "-P", "FORWARD", "DROP").CombinedOutput(); err != nil {
-		t.Skipf("no iptables-legacy here: %s", out)
-	}
-	row := worst(t, defaults(), "accept line")
-	if row.Level != Warning || !strings.Contains(row.Mend, "iptables-legacy -I") {
-		t.Errorf("%+v", row)
 	}
 }

@@ -16,9 +16,13 @@ import (
 type chainKey struct {
 	family      uint8 // NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6, …
 	table, name string
+	legacy      bool // of the old iptables
 }
 
 func (k chainKey) String() string {
+	if k.legacy {
+		return fmt.Sprintf("chain %s of table %s of %s", k.name, k.table, xtablesTool(k))
+	}
 	return fmt.Sprintf("chain %s of table %s %s", k.name, familyName(k.family), k.table)
 }
 
@@ -42,6 +46,7 @@ type chain struct {
 	kind     string // filter, nat or route
 	drops    bool   // by policy
 	rules    []rule
+	lines    int // of the old iptables: those that are not for TCP too
 }
 
 type rule struct {
@@ -52,8 +57,9 @@ type rule struct {
 // expression keeps the kernel's name and attributes: a library that leaves out
 // the expressions it does not know would make conditions look like none.
 type expression struct {
-	name string
-	attr map[uint16][]byte
+	name    string
+	attr    map[uint16][]byte
+	verdict *verdict // of a "verdict", which is the old iptables' own
 }
 
 func (e expression) number(a uint16) (uint32, bool) {
@@ -101,6 +107,7 @@ type ruleset struct {
 	helpers    map[objectKey]string // ct helper objects: the helper's name
 	flowtables []flowtable
 	sets       map[objectKey][]element // read when asked for
+	unread     []Row                   // of the old iptables
 }
 
 func (k *kernel) ruleset() (*ruleset, error) {
@@ -138,11 +145,12 @@ func (k *kernel) ruleset() (*ruleset, error) {
 			}
 		}
 	}
+	rs.addLegacy()
 	return rs, nil
 }
 
 func (rs *ruleset) addChain(family uint8, a map[uint16][]byte) error {
-	c := &chain{chainKey: chainKey{family, text(a[unix.NFTA_CHAIN_TABLE]), text(a[unix.NFTA_CHAIN_NAME])}}
+	c := &chain{chainKey: chainKey{family: family, table: text(a[unix.NFTA_CHAIN_TABLE]), name: text(a[unix.NFTA_CHAIN_NAME])}}
 	c.kind = text(a[unix.NFTA_CHAIN_TYPE])
 	if b := a[unix.NFTA_CHAIN_HOOK]; b != nil {
 		h, err := attributes(b)
@@ -163,7 +171,7 @@ func (rs *ruleset) addChain(family uint8, a map[uint16][]byte) error {
 }
 
 func (rs *ruleset) addRule(family uint8, a map[uint16][]byte) error {
-	c := rs.chains[chainKey{family, text(a[unix.NFTA_RULE_TABLE]), text(a[unix.NFTA_RULE_CHAIN])}]
+	c := rs.chains[chainKey{family: family, table: text(a[unix.NFTA_RULE_TABLE]), name: text(a[unix.NFTA_RULE_CHAIN])}]
 	if c == nil {
 		return nil // made since the chains were listed
 	}

@@ -120,7 +120,7 @@ func (w *walk) verdict(c *chain, v verdict, depth int, certain bool) (f fate, en
 	case unix.NFT_RETURN:
 		return fate{}, true
 	case unix.NFT_JUMP, unix.NFT_GOTO:
-		to := w.rs.chains[chainKey{c.family, c.table, v.chain}]
+		to := w.rs.chains[chainKey{c.family, c.table, v.chain, c.legacy}]
 		if to == nil {
 			return fate{}, false
 		}
@@ -175,6 +175,8 @@ func (w *walk) rule(c *chain, r rule) (matches answer, verdicts []verdict) {
 			} else {
 				regs.store(dreg, known(dataValue(e.attr[unix.NFTA_IMMEDIATE_DATA])))
 			}
+		case "verdict":
+			verdicts = append(verdicts, *e.verdict)
 		case "cmp":
 			a = compare(&regs, e)
 		case "range":
