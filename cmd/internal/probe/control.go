@@ -105,10 +105,11 @@ func flowtables(rs *ruleset, cfg Config) []Row {
 	found := wherever(rs, cfg, []uint32{forward}, cfg.laterPackets, func(_ *chain, r rule) bool {
 		return slices.ContainsFunc(r.exprs, func(e expression) bool { return e.name == "flow_offload" })
 	})
-	mend := fmt.Sprintf("exclude control connections in that rule: tcp dport != { %s } tcp sport != { %[1]s } flow add …", portList(cfg.Ports))
 	var rows []Row
 	for _, r := range found {
-		row := Row{Name: name, Level: Error, Mend: mend,
+		row := Row{Name: name, Level: Error,
+			Mend: fmt.Sprintf("exclude control connections in that rule: th dport != { %s } th sport != { %[1]s } flow add @%[2]s",
+				portList(cfg.Ports), flowtableOf(r.rule)),
 			Detail: fmt.Sprintf("%s takes control connections to port %d into a flowtable, unseen", r, r.port)}
 		if !r.certain {
 			row.Level = Warning
@@ -124,6 +125,17 @@ func flowtables(rs *ruleset, cfg Config) []Row {
 		rows = []Row{{Name: name, Detail: "control connections stay out of " + rs.flowtables[0].name}}
 	}
 	return rows
+}
+
+// flowtableOf names the flowtable that a rule adds connections to.
+func flowtableOf(r rule) string {
+	const nftaFlowTableName = 1 // NFTA_FLOW_TABLE_NAME
+	for _, e := range r.exprs {
+		if e.name == "flow_offload" {
+			return e.text(nftaFlowTableName)
+		}
+	}
+	return ""
 }
 
 // helpers looks for the kernel's own FTP helper on our ports: it would open

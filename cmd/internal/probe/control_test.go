@@ -47,7 +47,7 @@ func flowtableRules(t *testing.T, rules string) *ruleset {
 					}
 				}
 				if standIn && e.name == "log" {
-					c.rules[i].exprs[j].name = "flow_offload"
+					c.rules[i].exprs[j] = expression{name: "flow_offload", attr: map[uint16][]byte{1: []byte("fast\x00")}}
 				}
 			}
 		}
@@ -71,6 +71,7 @@ func TestFlowtable(t *testing.T) {
 		{"UDP", "ip protocol udp flow add @fast\nip6 nexthdr udp flow add @fast", OK},
 		{"by interface", `oifname "wan" flow add @fast`, Warning},
 		{"excluded both ways", "tcp dport != { 21, 2121 } tcp sport != { 21, 2121 } flow add @fast", OK},
+		{"excluded as the mend says", "th dport != { 21, 2121 } th sport != { 21, 2121 } flow add @fast", OK},
 		{"excluded one way", "tcp dport != { 21, 2121 } flow add @fast", Error},
 		{"one port forgotten", "tcp dport != 21 tcp sport != 21 flow add @fast", Error},
 		{"accepted before", "tcp dport { 21, 2121 } accept\ntcp sport { 21, 2121 } accept\nflow add @fast", OK},
@@ -87,7 +88,7 @@ func TestFlowtable(t *testing.T) {
 			if row.Level != tt.level {
 				t.Errorf("%v (%s), want %v", row.Level, row.Detail, tt.level)
 			}
-			if tt.level == Error && !strings.Contains(row.Mend, "tcp dport != { 21, 2121 } tcp sport != { 21, 2121 }") {
+			if tt.level == Error && !strings.HasSuffix(row.Mend, ": th dport != { 21, 2121 } th sport != { 21, 2121 } flow add @fast") {
 				t.Errorf("mend %q", row.Mend)
 			}
 		})
@@ -172,6 +173,7 @@ func TestMarks(t *testing.T) {
 		{"bits of their own", "forward priority 0", "ct mark set ct mark and 0xffffff00 or 0x1", "", OK},
 		{"our bit cleared", "forward priority 0", "ct mark set ct mark and 0x0000ffff", "", Warning},
 		{"our bit set", "forward priority 0", "ct mark set ct mark or 0x10000000", "", Warning},
+		{"control bit cleared", "forward priority 0", "ct mark set ct mark and 0xdfffffff", "", Warning},
 		{"unmarked only", "forward priority 0", "ct mark 0 ct mark set 0x5", "", OK},
 		{"new ones before us", "prerouting priority -150", "ct state new ct mark set 0x5", "", OK},
 		{"new ones in prerouting", "prerouting priority 0", "ct state new ct mark set 0x5", "", OK},

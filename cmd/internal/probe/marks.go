@@ -7,11 +7,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// marks looks for rules of others that overwrite our bit of the ct mark.
+// controlMark is the bit that control connections carry.
+const controlMark = 0x20000000
+
+// marks looks for rules of others that overwrite our bits of the ct mark.
 func marks(rs *ruleset, cfg Config) []Row {
 	const name = "mark"
-	found := wherever(rs, cfg, allHooks(), func(family uint8, c *chain) []packet {
-		pkt := packet{family: family, state: stateEstablished, mark: cfg.Mark, markKnown: cfg.Mark}
+	var rows []Row
+	for _, r := range overwriters(rs, cfg, cfg.Mark) {
+		rows = append(rows, Row{Name: name, Level: Warning,
+			Detail: fmt.Sprintf("%s overwrites bit %#x of the ct mark of data connections", r, cfg.Mark),
+			Mend:   fmt.Sprintf("leave the bit alone there (nft: ct mark set ct mark and %#x or …; iptables: --set-xmark with a mask), or choose another with mark", cfg.Mark)})
+	}
+	if len(rows) > 0 {
+		return rows // whoever overwrites that one mostly overwrites all
+	}
+	for _, r := range overwriters(rs, cfg, controlMark) {
+		rows = append(rows, Row{Name: name, Level: Warning,
+			Detail: fmt.Sprintf("%s overwrites bit %#x of the ct mark of control connections: their ends are noticed late", r, uint32(controlMark)),
+			Mend:   fmt.Sprintf("leave the bit alone there (nft: ct mark set ct mark and %#x or …; iptables: --set-xmark with a mask)", uint32(controlMark))})
+	}
+	if len(rows) == 0 {
+		rows = []Row{{Name: name, Detail: fmt.Sprintf("nobody else writes bit %#x", cfg.Mark)}}
+	}
+	return rows
+}
+
+// overwriters are the rules of others that overwrite a bit of connections that
+// carry it.
+func overwriters(rs *ruleset, cfg Config, bit uint32) []reaches {
+	return wherever(rs, cfg, allHooks(), func(family uint8, c *chain) []packet {
+		pkt := packet{family: family, state: stateEstablished, mark: bit, markKnown: bit}
 		all := []packet{pkt}
 		// What is written before we mark the first packet is no harm.
 		if c.priority > markedAt && c.hook != prerouting {
@@ -19,17 +45,7 @@ func marks(rs *ruleset, cfg Config) []Row {
 			all = append(all, pkt)
 		}
 		return all
-	}, func(_ *chain, r rule) bool { return overwrites(r, cfg.Mark) })
-	var rows []Row
-	for _, r := range found {
-		rows = append(rows, Row{Name: name, Level: Warning,
-			Detail: fmt.Sprintf("%s overwrites bit %#x of the ct mark of data connections", r, cfg.Mark),
-			Mend:   fmt.Sprintf("leave the bit alone there (nft: ct mark set ct mark and %#x or …; iptables: --set-xmark with a mask), or choose another with mark", cfg.Mark)})
-	}
-	if len(rows) == 0 {
-		rows = []Row{{Name: name, Detail: fmt.Sprintf("nobody else writes bit %#x", cfg.Mark)}}
-	}
-	return rows
+	}, func(_ *chain, r rule) bool { return overwrites(r, bit) })
 }
 
 // overwrites reports whether a rule writes the ct mark without keeping bit.
