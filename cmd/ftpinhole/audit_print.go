@@ -8,10 +8,8 @@ import (
 	"io"
 	"net/netip"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode/utf8"
 
 	"ftpinhole/cmd/internal/audit"
 	"ftpinhole/conntrack"
@@ -126,29 +124,13 @@ func csvRow(r *conntrack.Record) []string {
 		counted = [2]string{strconv.FormatUint(r.BytesToServer, 10), strconv.FormatUint(r.BytesToClient, 10)}
 	}
 	return []string{
-		r.Time.UTC().Format("2006-01-02T15:04:05.000000Z"), actionWord(r.Action), csvText(string(r.Reason)), strconv.FormatUint(r.FlowID, 10),
+		r.Time.UTC().Format("2006-01-02T15:04:05.000000Z"), actionWord(r.Action), audit.CSVText(string(r.Reason)), strconv.FormatUint(r.FlowID, 10),
 		addr(r.Client.Addr()), number(r.Client.Port()), addr(r.Server.Addr()), number(r.Server.Port()),
-		csvText(r.User), r.Mode.String(), csvText(r.Command), csvText(r.Transfer), csvText(r.Path),
-		csvText(p.ID), addr(p.Src), number(p.SrcPort), addr(p.Dst.Addr()), number(p.Dst.Port()), seconds(p.Timeout),
+		audit.CSVText(r.User), r.Mode.String(), audit.CSVText(r.Command), audit.CSVText(r.Transfer), audit.CSVText(r.Path),
+		audit.CSVText(p.ID), addr(p.Src), number(p.SrcPort), addr(p.Dst.Addr()), number(p.Dst.Port()), seconds(p.Timeout),
 		counted[0], counted[1], seconds(r.Duration), number(r.Count), number(r.Pinholes), number(r.Denied), truth(r.Observed), truth(r.Reconstructed),
 		addr(p.SeenAs), addr(p.Outside.Addr()), number(p.Outside.Port()),
 	}
-}
-
-// csvText is a text from the wire for a spreadsheet: what is not printable is
-// quoted as in Go source, and what would be taken for a formula has a ' before
-// it.
-func csvText(s string) string {
-	for _, r := range s {
-		if r == utf8.RuneError || !strconv.IsPrint(r) {
-			s = strconv.Quote(s)
-			break
-		}
-	}
-	if strings.HasPrefix(s, "'") || strings.ContainsAny(s[:min(1, len(s))], "=+-@") {
-		return "'" + s
-	}
-	return s
 }
 
 func addr(a netip.Addr) string {

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"ftpinhole/cmd/internal/audit"
 	"ftpinhole/cmd/internal/trail"
 
 	"github.com/spf13/cobra"
@@ -110,7 +111,7 @@ func summaryCSV(w io.Writer, by string, lines []trail.Line) {
 	c := csv.NewWriter(w)
 	c.Write([]string{by, "pinholes", "bytes_toserver", "bytes_toclient", "refusals", "longest_s"})
 	for _, l := range lines {
-		c.Write([]string{csvText(l.Key), strconv.Itoa(l.Pinholes), strconv.FormatUint(l.BytesToServer, 10), strconv.FormatUint(l.BytesToClient, 10),
+		c.Write([]string{audit.CSVText(l.Key), strconv.Itoa(l.Pinholes), strconv.FormatUint(l.BytesToServer, 10), strconv.FormatUint(l.BytesToClient, 10),
 			strconv.Itoa(l.Refusals), strconv.FormatFloat(l.Longest.Seconds(), 'f', -1, 64)})
 	}
 	c.Flush()

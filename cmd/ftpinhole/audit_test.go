@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/csv"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -116,27 +115,6 @@ func TestPrefixes(t *testing.T) {
 			t.Errorf("%q is taken", text)
 		}
 	}
-}
-
-// A cell of a spreadsheet is never a formula, and has nothing that a terminal
-// acts on.
-func FuzzCSVText(f *testing.F) {
-	for _, s := range []string{"", "anonymous", "=1+1", "+1", "-1", "@a", "'=1", "\t=1", "\r", "a\x1b[2J", "\xff", "\u202e", "a,\"b\""} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		got := csvText(s)
-		if printable(got) != got || strings.ContainsAny(got, "\r\n\t\x1b") || got != "" && strings.ContainsAny(got[:1], "=+-@") {
-			t.Errorf("%q became %q", s, got)
-		}
-		var b strings.Builder
-		w := csv.NewWriter(&b)
-		w.Write([]string{got, "next"})
-		w.Flush()
-		if back, err := csv.NewReader(strings.NewReader(b.String())).Read(); err != nil || len(back) != 2 || back[0] != got {
-			t.Errorf("%q is read as %q (%v)", got, back, err)
-		}
-	})
 }
 
 // Each reason that there is can be asked for, and is explained.
