@@ -15,15 +15,12 @@ func (t *Tracker) Outgoing(p *Packet) (Segment, bool) {
 	if p.Flags&SYN != 0 {
 		return Segment{}, false
 	}
-	if n := room(p); cap(t.buf) < n {
-		t.buf = make([]byte, 0, n)
-	}
 	s, toServer := t.find(p)
 	if s == nil {
 		if nat, toServer := t.departed.find(p); nat != nil {
 			q := nat.of(toServer)
 			q.passed(p.end())
-			return q.leave(p, t.buf)
+			return q.leave(p, t.scratch(p))
 		}
 		return Segment{}, false
 	}
@@ -36,9 +33,17 @@ func (t *Tracker) Outgoing(p *Packet) (Segment, bool) {
 		return Segment{}, false
 	}
 	if p.Flags&RST == 0 && s.ahead(d, p.Seq) {
-		return q.leaveAhead(p, d.next, t.buf), true
+		return q.leaveAhead(p, d.next, t.scratch(p)), true
 	}
-	return q.leave(p, t.buf)
+	return q.leave(p, t.scratch(p))
+}
+
+// scratch is for the payload that the packet leaves with.
+func (t *Tracker) scratch(p *Packet) []byte {
+	if n := room(p); cap(t.buf) < n {
+		t.buf = make([]byte, 0, n)
+	}
+	return t.buf
 }
 
 // leaving is a segment under construction.
