@@ -156,7 +156,7 @@ func (s *shard) settle(j *job, arrived bool, err error) {
 // release lets a held packet go on, and takes those behind it in their turn.
 func (s *shard) release(conn connection, h *hold) {
 	delete(s.held, conn)
-	s.letGo(h.packet)
+	s.letGoHeld(h.packet)
 	for i, p := range h.behind {
 		if next := s.held[conn]; next != nil {
 			for _, p := range h.behind[i:] {

@@ -141,8 +141,8 @@ func (s *shard) rescue(p packet) {
 // take leads one packet to its verdict.
 func (s *shard) take(p packet) {
 	defer s.rescue(p)
-	payload, hook := p.Data()
-	if s.stopped || !s.decoder.IP(payload, &s.pkt) {
+	raw, hook := p.Data()
+	if s.stopped || !s.decoder.IP(raw, &s.pkt) {
 		p.Accept() // not ours to judge
 		return
 	}
@@ -155,7 +155,7 @@ func (s *shard) take(p packet) {
 	h := &hold{packet: p, since: s.clock()}
 	s.carryOut(s.tracker.Packet(h.since, &s.pkt), conn, h)
 	if len(h.pending) == 0 {
-		s.letGo(p)
+		s.letGo(p, raw)
 		return
 	}
 	h.deadline = s.clock().Add(kernelPatience)

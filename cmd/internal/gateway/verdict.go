@@ -4,14 +4,20 @@ import (
 	"ftpinhole/cmd/internal/splice"
 )
 
-// letGo releases a packet whose turn has come, changed as the tracker wants it.
-func (s *shard) letGo(p packet) {
+// letGoHeld releases a packet that has waited.
+func (s *shard) letGoHeld(p packet) {
 	defer s.rescue(p)
 	raw, _ := p.Data()
 	if !s.decoder.IP(raw, &s.pkt) {
 		p.Accept()
 		return
 	}
+	s.letGo(p, raw)
+}
+
+// letGo releases the packet in s.pkt, whose turn has come, changed as the tracker
+// wants it.
+func (s *shard) letGo(p packet, raw []byte) {
 	segment, changed := s.tracker.Outgoing(&s.pkt)
 	if !changed {
 		p.Accept()
