@@ -40,52 +40,85 @@ func (s *shard) queueBehind(h *hold, p packet) {
 	h.behind = append(h.behind, p)
 }
 
-// change asks for a change in the kernel's pinholes.
-func (s *shard) change(c change, conn connection, h *hold) {
-	id, j := c.hole.ID, &job{conn: conn}
-	switch {
-	case c.add:
-		j.settle = func(_ bool, err error) []conntrack.Effect {
-			if err != nil {
-				s.log.Error("the kernel did not open a pinhole; the data connection will fail", "pinhole", id, "err", err)
-			}
-			return s.tracker.Opened(s.clock(), id, err)
+// open asks for a pinhole, and before that to keep what is to be kept of its
+// session.
+func (s *shard) open(hole rules.Pinhole, kept *conntrack.Kept, conn connection, h *hold) {
+	j := &job{conn: conn, undo: func() { s.close(hole.ID, connection{}, nil) }}
+	j.settle = func(_ bool, err error) []conntrack.Effect {
+		if err != nil {
+			s.log.Error("the kernel did not open a pinhole; the data connection will fail", "pinhole", hole.ID, "err", err)
 		}
-		j.undo = func() { s.change(change{hole: rules.Pinhole{ID: id}}, connection{}, nil) }
-	case c.keep != nil:
-		client, server := c.keep.Client, c.keep.Server
-		j.settle = func(_ bool, err error) []conntrack.Effect {
-			if err != nil {
-				s.log.Error("a line that is cut over packets cannot be rewritten; its data connection will fail",
-					"client", client, "server", server, "err", err)
-			}
-			return s.tracker.Kept(s.clock(), client, server, err)
-		}
-		j.undo = func() {} // its packets come by, and leave as they came
-	default:
-		j.settle = func(arrived bool, _ error) []conntrack.Effect {
-			return s.tracker.Closed(s.clock(), id, arrived)
-		}
+		return s.tracker.Opened(s.clock(), hole.ID, err)
 	}
-	h.await(j)
-	c.late = &j.late
-	c.done = func(arrived bool, err error) {
-		if c.add && h != nil {
+	c := s.order(j, h)
+	c.do = func(to *holes) (bool, error) { return false, to.open(hole, kept, s) }
+	if h != nil {
+		answer := c.done
+		c.done = func(arrived bool, err error) {
 			s.counters.acknowledged.Observe(s.clock().Sub(h.since).Seconds())
+			answer(arrived, err)
 		}
-		s.calls.put(func() { s.answered(j, arrived, err) })
 	}
+	s.holes.put(c)
+}
+
+// keep asks to keep what a next daemon needs of a session.
+func (s *shard) keep(kept *conntrack.Kept, conn connection, h *hold) {
+	j := &job{conn: conn, undo: func() {}} // its packets come by, and leave as they came
+	j.settle = func(_ bool, err error) []conntrack.Effect {
+		if err != nil {
+			s.log.Error("a line that is cut over packets cannot be rewritten; its data connection will fail",
+				"client", kept.Client, "server", kept.Server, "err", err)
+		}
+		return s.tracker.Kept(s.clock(), kept.Client, kept.Server, err)
+	}
+	c := s.order(j, h)
+	c.do = func(to *holes) (bool, error) { return false, to.keeper.keep(kept, s) }
+	s.holes.put(c)
+}
+
+// forget says that nothing needs to be kept of a session any more.
+func (s *shard) forget(client, server netip.AddrPort) {
+	s.holes.put(change{
+		do: func(to *holes) (bool, error) {
+			to.keeper.forget(client, server)
+			return false, nil
+		},
+		done: func(bool, error) {},
+	})
+}
+
+// close asks to take a pinhole away.
+func (s *shard) close(id string, conn connection, h *hold) {
+	j := &job{conn: conn}
+	j.settle = func(arrived bool, _ error) []conntrack.Effect {
+		return s.tracker.Closed(s.clock(), id, arrived)
+	}
+	c := s.order(j, h)
+	c.do = func(to *holes) (bool, error) { return to.close(id) }
 	s.holes.put(c)
 }
 
 // rearm lets a pinhole take another SYN.
 func (s *shard) rearm(id string) {
-	s.holes.put(change{rearm: true, hole: rules.Pinhole{ID: id}, done: func(_ bool, err error) {
-		if err != nil {
-			s.log.Error("a pinhole whose SYN was dropped could not be armed again", "pinhole", id, "err", err)
-		}
-		s.calls.put(func() { s.tracker.Rearmed(id) })
-	}})
+	s.holes.put(change{
+		do: func(to *holes) (bool, error) { return false, to.backend.Rearm(id, to.clock()) },
+		done: func(_ bool, err error) {
+			if err != nil {
+				s.log.Error("a pinhole whose SYN was dropped could not be armed again", "pinhole", id, "err", err)
+			}
+			s.calls.put(func() { s.tracker.Rearmed(id) })
+		},
+	})
+}
+
+// order is a change that h, if there is one, waits for, and whose answer settles
+// the job.
+func (s *shard) order(j *job, h *hold) change {
+	h.await(j)
+	return change{late: &j.late, done: func(arrived bool, err error) {
+		s.calls.put(func() { s.answered(j, arrived, err) })
+	}}
 }
 
 // inquire asks how the session's addresses are translated.

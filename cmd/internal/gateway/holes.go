@@ -27,15 +27,9 @@ type Backend interface {
 // change is one change of the kernel's pinholes, or of what is kept of rewritten
 // sessions.
 type change struct {
-	hole   rules.Pinhole // with its ID alone: to be closed, or with
-	rearm  bool          // to be armed again
-	add    bool
-	keep   *conntrack.Kept               // before that, if there is something to add
-	shard  *shard                        // of keep
-	forget *connection                   // client and server of what was kept
-	late   *atomic.Bool                  // an add or keep that nobody wants any more
-	mark   bool                          // nothing to do: all before it is done
-	done   func(arrived bool, err error) // called by the goroutine of holes
+	do   func(*holes) (arrived bool, err error)
+	late *atomic.Bool                  // nobody wants it any more; nil: somebody always does
+	done func(arrived bool, err error) // called by the goroutine of holes
 }
 
 // holes carries changes out in their order, one after the other. The kernel
@@ -62,38 +56,30 @@ func (h *holes) run(ctx context.Context) {
 }
 
 func (h *holes) do(c change) (arrived bool, err error) {
-	switch wanted := c.add || c.keep != nil; {
-	case c.mark:
-		return false, nil
-	case c.rearm:
-		return false, h.backend.Rearm(c.hole.ID, h.clock())
-	case c.forget != nil:
-		h.keeper.forget(c.forget.low, c.forget.high)
-		return false, nil
-	case wanted && c.late.Load():
+	if c.late != nil && c.late.Load() {
 		// After a long wait for the kernel many of these stand here, and those
 		// behind them are still wanted.
 		return false, errPatience
-	case wanted:
-		return false, h.open(c)
 	}
-	if arrived, err = h.backend.Remove(c.hole.ID); err != nil {
-		h.log.Error("a pinhole could not be closed; it ends with its timeout",
-			"pinhole", c.hole.ID, "err", err)
-	}
-	return arrived, err
+	return c.do(h)
 }
 
-func (h *holes) open(c change) error {
-	if c.keep != nil {
-		if err := h.keeper.keep(c.keep, c.shard); err != nil {
+// open opens a pinhole. Before that it keeps what is to be kept of its session,
+// if there is something.
+func (h *holes) open(hole rules.Pinhole, kept *conntrack.Kept, s *shard) error {
+	if kept != nil {
+		if err := h.keeper.keep(kept, s); err != nil {
 			return err
 		}
 	}
-	if !c.add {
-		return nil
+	return h.backend.Add(hole, h.clock())
+}
+
+func (h *holes) close(id string) (arrived bool, err error) {
+	if arrived, err = h.backend.Remove(id); err != nil {
+		h.log.Error("a pinhole could not be closed; it ends with its timeout", "pinhole", id, "err", err)
 	}
-	return h.backend.Add(c.hole, h.clock())
+	return arrived, err
 }
 
 // none is the backend of --observe: nothing is opened.

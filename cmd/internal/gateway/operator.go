@@ -42,7 +42,11 @@ func (g *Gateway) shut(ctx context.Context, which func(conntrack.PinholeState) b
 		return 0, nil
 	}
 	done := make(chan struct{})
-	g.holes.changes.put(change{mark: true, done: func(bool, error) { close(done) }})
+	// Behind all changes that were asked for before.
+	g.holes.changes.put(change{
+		do:   func(*holes) (bool, error) { return false, nil },
+		done: func(bool, error) { close(done) },
+	})
 	select {
 	case <-done:
 		return n, nil

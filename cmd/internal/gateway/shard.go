@@ -173,19 +173,19 @@ func (s *shard) carryOut(effects []conntrack.Effect, conn connection, h *hold) {
 			s.record(*r)
 			s.warnBlocked(r)
 		case conntrack.DoOpen:
-			s.change(change{add: true, keep: effects[i].Kept, shard: s, hole: rules.Pinhole{
+			s.open(rules.Pinhole{
 				ID: r.Pinhole.ID, Src: r.Pinhole.Src, SrcPort: r.Pinhole.FromPort,
 				Dst: r.Pinhole.Dst, Timeout: r.Pinhole.Timeout,
 				Outside: r.Pinhole.Outside, SeenAs: r.Pinhole.SeenAs,
-			}}, conn, h)
+			}, effects[i].Kept, conn, h)
 		case conntrack.DoKeep:
-			s.change(change{keep: effects[i].Kept, shard: s}, conn, h)
+			s.keep(effects[i].Kept, conn, h)
 		case conntrack.DoForget:
-			s.holes.put(change{forget: &connection{r.Client, r.Server}, done: func(bool, error) {}})
+			s.forget(r.Client, r.Server)
 		case conntrack.DoAsk:
 			s.inquire(r.Client, r.Server, conn, h)
 		case conntrack.DoClose:
-			s.change(change{hole: rules.Pinhole{ID: r.Pinhole.ID}}, conn, h)
+			s.close(r.Pinhole.ID, conn, h)
 		case conntrack.DoKill:
 			k := kill{src: netip.AddrPortFrom(r.Pinhole.Src, r.Pinhole.SrcPort), dst: r.Pinhole.Dst, shard: s}
 			if k.to = k.dst; r.Pinhole.Outside.IsValid() {
