@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ftpinhole/rules"
+	"ftpinhole/rules/nfnetlink"
 )
 
 // followMaster is the kernel's function that translates an expected connection
@@ -49,9 +50,9 @@ func expected(p rules.Pinhole) rules.Tuple {
 // which a flowtable would then not take.
 func create(p rules.Pinhole, flags netlink.HeaderFlags, seconds uint32) (netlink.Message, error) {
 	return message(unix.NFNL_SUBSYS_CTNETLINK_EXP, expNew, netlink.Acknowledge|flags, family(p.Src), func(ae *netlink.AttributeEncoder) {
-		putTuple(ae, ctaExpectTuple, expected(p))
-		putTuple(ae, ctaExpectMaster, p.Control)
-		putTuple(ae, ctaExpectMask, mask(p))
+		nfnetlink.PutTuple(ae, ctaExpectTuple, expected(p))
+		nfnetlink.PutTuple(ae, ctaExpectMaster, p.Control)
+		nfnetlink.PutTuple(ae, ctaExpectMask, mask(p))
 		if seconds > 0 {
 			ae.Uint32(ctaExpectTimeout, seconds)
 		}
@@ -82,7 +83,7 @@ func putNAT(ae *netlink.AttributeEncoder, p rules.Pinhole) {
 	}
 	ae.Nested(ctaExpectNAT, func(ae *netlink.AttributeEncoder) error {
 		ae.Uint32(ctaExpectNATDir, dir)
-		putTuple(ae, ctaExpectNATTuple, rules.Tuple{Src: p.Dst, Dst: netip.AddrPortFrom(p.Src, 0)})
+		nfnetlink.PutTuple(ae, ctaExpectNATTuple, rules.Tuple{Src: p.Dst, Dst: netip.AddrPortFrom(p.Src, 0)})
 		return nil
 	})
 	ae.String(ctaExpectFn, followMaster)
@@ -91,7 +92,7 @@ func putNAT(ae *netlink.AttributeEncoder, p rules.Pinhole) {
 // get asks for the expectation of this tuple. ENOENT: there is none.
 func get(t rules.Tuple) (netlink.Message, error) {
 	return message(unix.NFNL_SUBSYS_CTNETLINK_EXP, expGet, netlink.Acknowledge, family(t.Src.Addr()), func(ae *netlink.AttributeEncoder) {
-		putTuple(ae, ctaExpectTuple, t)
+		nfnetlink.PutTuple(ae, ctaExpectTuple, t)
 	})
 }
 
@@ -99,7 +100,7 @@ func get(t rules.Tuple) (netlink.Message, error) {
 // the one of that id. ENOENT: there is none.
 func remove(t rules.Tuple, id uint32) (netlink.Message, error) {
 	return message(unix.NFNL_SUBSYS_CTNETLINK_EXP, expDelete, netlink.Acknowledge, family(t.Src.Addr()), func(ae *netlink.AttributeEncoder) {
-		putTuple(ae, ctaExpectTuple, t)
+		nfnetlink.PutTuple(ae, ctaExpectTuple, t)
 		if id != 0 {
 			ae.Uint32(ctaExpectID, id)
 		}
@@ -120,14 +121,14 @@ func dump() (netlink.Message, error) {
 
 // read reads an answer to dump, or an event; ok is false if it is not TCP's.
 func read(m netlink.Message) (e Expectation, ok bool, err error) {
-	err = attributes(m, func(ad *netlink.AttributeDecoder) {
+	err = nfnetlink.Attributes(m, func(ad *netlink.AttributeDecoder) {
 		switch ad.Type() {
 		case ctaExpectHelpName:
 			e.Helper = ad.String()
 		case ctaExpectMaster:
-			e.Control = tuple(ad)
+			e.Control = nfnetlink.ReadTuple(ad)
 		case ctaExpectTuple:
-			e.Tuple = tuple(ad)
+			e.Tuple = nfnetlink.ReadTuple(ad)
 		case ctaExpectTimeout:
 			e.Timeout = ad.Uint32()
 		case ctaExpectID:
@@ -141,6 +142,6 @@ func read(m netlink.Message) (e Expectation, ok bool, err error) {
 // ENOENT: conntrack has none.
 func known(control rules.Tuple) (netlink.Message, error) {
 	return message(unix.NFNL_SUBSYS_CTNETLINK, ctGet, netlink.Acknowledge, family(control.Src.Addr()), func(ae *netlink.AttributeEncoder) {
-		putTuple(ae, ctaTupleOrig, control)
+		nfnetlink.PutTuple(ae, ctaTupleOrig, control)
 	})
 }

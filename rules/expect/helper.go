@@ -3,6 +3,8 @@ package expect
 import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"ftpinhole/rules/nfnetlink"
 )
 
 // Of include/uapi/linux/netfilter/nfnetlink_cthelper.h.
@@ -95,7 +97,7 @@ func dumpHelpers() (netlink.Message, error) {
 // readHelper reads an answer to dumpHelpers; ok is false for a helper that is
 // not TCP's.
 func readHelper(m netlink.Message) (h Helper, ok bool, err error) {
-	err = attributes(m, func(ad *netlink.AttributeDecoder) {
+	err = nfnetlink.Attributes(m, func(ad *netlink.AttributeDecoder) {
 		switch ad.Type() {
 		case nfcthName:
 			h.Name = ad.String()
@@ -104,7 +106,7 @@ func readHelper(m netlink.Message) (h Helper, ok bool, err error) {
 		case nfcthStatus:
 			h.Enabled = ad.Uint32() != statusDisabled
 		case nfcthTuple:
-			nested(ad, func(ad *netlink.AttributeDecoder) {
+			nfnetlink.Nested(ad, func(ad *netlink.AttributeDecoder) {
 				switch ad.Type() {
 				case nfcthTupleL3:
 					h.IPv6 = ad.Uint16() == unix.AF_INET6
@@ -113,9 +115,9 @@ func readHelper(m netlink.Message) (h Helper, ok bool, err error) {
 				}
 			})
 		case nfcthPolicy:
-			nested(ad, func(ad *netlink.AttributeDecoder) {
+			nfnetlink.Nested(ad, func(ad *netlink.AttributeDecoder) {
 				if ad.Type() == nfcthPolicySet1 {
-					nested(ad, h.readPolicy)
+					nfnetlink.Nested(ad, h.readPolicy)
 				}
 			})
 		}

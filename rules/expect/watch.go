@@ -2,10 +2,11 @@ package expect
 
 import (
 	"context"
-	"errors"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"ftpinhole/rules/nfnetlink"
 )
 
 // The multicast groups (include/uapi/linux/netfilter/nfnetlink.h).
@@ -13,9 +14,6 @@ const (
 	groupNew     = 4 // NFNLGRP_CONNTRACK_EXP_NEW
 	groupDestroy = 6 // NFNLGRP_CONNTRACK_EXP_DESTROY
 )
-
-// watchBuffer is the socket's room for what happens to expectations.
-const watchBuffer = 1 << 20
 
 // Kind says what happened to an expectation.
 type Kind uint8
@@ -40,53 +38,18 @@ type Event struct {
 // network namespace of the expectations; ready is called when changes are being
 // seen.
 func (b *Backend) Watch(ctx context.Context, ready func(), each func(Event)) error {
-	seeing := ready
-	for {
-		nl, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{Groups: 1<<(groupNew-1) | 1<<(groupDestroy-1)})
-		if err != nil {
-			return explain("watch expectations", err)
+	groups := uint32(1<<(groupNew-1) | 1<<(groupDestroy-1))
+	lost := func() { each(Event{Kind: Overrun}) }
+	return explain("watch expectations", nfnetlink.Watch(ctx, groups, ready, lost, func(m netlink.Message) {
+		e, ok, err := read(m)
+		if err != nil || !ok || e.Helper != b.config.Helper {
+			return
 		}
-		seeing()
-		err = b.follow(ctx, nl, each)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case !errors.Is(err, unix.ENOBUFS):
-			return explain("watch expectations", err)
+		switch m.Header.Type {
+		case unix.NFNL_SUBSYS_CTNETLINK_EXP<<8 | expNew:
+			each(Event{New, e})
+		case unix.NFNL_SUBSYS_CTNETLINK_EXP<<8 | expDelete:
+			each(Event{Gone, e})
 		}
-		// Until its last message is read a socket that overflowed drops all
-		// that comes, without another word. A new one sees all from now on.
-		seeing = func() { each(Event{Kind: Overrun}) }
-	}
-}
-
-// follow reads nl until that fails or ctx is done, and closes it.
-func (b *Backend) follow(ctx context.Context, nl *netlink.Conn, each func(Event)) error {
-	stop := context.AfterFunc(ctx, func() { nl.Close() })
-	defer func() {
-		if stop() {
-			nl.Close()
-		}
-	}()
-	if err := nl.SetReadBuffer(watchBuffer); err != nil {
-		return err
-	}
-	for {
-		messages, err := nl.Receive()
-		if err != nil {
-			return err
-		}
-		for _, m := range messages {
-			e, ok, err := read(m)
-			if err != nil || !ok || e.Helper != b.config.Helper {
-				continue
-			}
-			switch m.Header.Type {
-			case unix.NFNL_SUBSYS_CTNETLINK_EXP<<8 | expNew:
-				each(Event{New, e})
-			case unix.NFNL_SUBSYS_CTNETLINK_EXP<<8 | expDelete:
-				each(Event{Gone, e})
-			}
-		}
-	}
+	}))
 }

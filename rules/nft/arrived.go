@@ -2,9 +2,9 @@ package nft
 
 import (
 	"bytes"
-	"encoding/binary"
-	"errors"
 	"time"
+
+	"ftpinhole/rules/nfnetlink"
 
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
@@ -88,19 +88,19 @@ func (t *Table) Rearm(id string, now time.Time) error {
 // arrivals returns the comments of the elements in m whose counter is not 0.
 func arrivals(m netlink.Message) ([]string, error) {
 	var ids []string
-	err := attributes(m, func(ad *netlink.AttributeDecoder) {
+	err := nfnetlink.Attributes(m, func(ad *netlink.AttributeDecoder) {
 		if ad.Type() != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 			return
 		}
-		each(ad, func(ad *netlink.AttributeDecoder) {
+		nfnetlink.Nested(ad, func(ad *netlink.AttributeDecoder) {
 			var id string
 			var came bool
-			each(ad, func(ad *netlink.AttributeDecoder) {
+			nfnetlink.Nested(ad, func(ad *netlink.AttributeDecoder) {
 				switch ad.Type() {
 				case unix.NFTA_SET_ELEM_USERDATA:
 					id = comment(ad.Bytes())
 				case nftaSetElemExpressions:
-					each(ad, func(ad *netlink.AttributeDecoder) { came = came || counted(ad) })
+					nfnetlink.Nested(ad, func(ad *netlink.AttributeDecoder) { came = came || counted(ad) })
 				}
 			})
 			if came {
@@ -115,7 +115,7 @@ func arrivals(m netlink.Message) ([]string, error) {
 func counted(ad *netlink.AttributeDecoder) bool {
 	var name string
 	var counter expr.Counter
-	each(ad, func(ad *netlink.AttributeDecoder) {
+	nfnetlink.Nested(ad, func(ad *netlink.AttributeDecoder) {
 		switch ad.Type() {
 		case unix.NFTA_EXPR_NAME:
 			name = ad.String()
@@ -143,30 +143,4 @@ func comment(data []byte) string {
 		data = data[length:]
 	}
 	return ""
-}
-
-// attributes calls f for each attribute of m.
-func attributes(m netlink.Message, f func(*netlink.AttributeDecoder)) error {
-	if len(m.Data) < 4 { // struct nfgenmsg
-		return errors.New("message without header")
-	}
-	ad, err := netlink.NewAttributeDecoder(m.Data[4:])
-	if err != nil {
-		return err
-	}
-	ad.ByteOrder = binary.BigEndian
-	for ad.Next() {
-		f(ad)
-	}
-	return ad.Err()
-}
-
-// each calls f for each attribute inside of ad's present one.
-func each(ad *netlink.AttributeDecoder, f func(*netlink.AttributeDecoder)) {
-	ad.Nested(func(ad *netlink.AttributeDecoder) error {
-		for ad.Next() {
-			f(ad)
-		}
-		return nil
-	})
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"ftpinhole/rules/nfnetlink"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -67,7 +69,7 @@ func (t *Table) print() (string, error) {
 		}
 		for _, m := range messages {
 			fmt.Fprintf(&out, "%d", kind)
-			err := attributes(m, func(ad *netlink.AttributeDecoder) {
+			err := nfnetlink.Attributes(m, func(ad *netlink.AttributeDecoder) {
 				for _, w := range wanted {
 					if ad.Type() == w {
 						fmt.Fprintf(&out, " %d=%x", w, ad.Bytes())

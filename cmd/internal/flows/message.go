@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"ftpinhole/rules"
+	"ftpinhole/rules/nfnetlink"
+
 	"github.com/mdlayher/netlink"
 	"github.com/ti-mo/netfilter"
 	"golang.org/x/sys/unix"
@@ -26,18 +29,6 @@ const (
 	ctaZone       = 18 // CTA_ZONE
 	ctaMarkMask   = 21 // CTA_MARK_MASK
 	ctaFilter     = 25 // CTA_FILTER
-
-	ctaTupleIP    = 1 // CTA_TUPLE_IP
-	ctaTupleProto = 2 // CTA_TUPLE_PROTO
-
-	ctaIPv4Src = 1 // CTA_IP_V4_SRC
-	ctaIPv4Dst = 2 // CTA_IP_V4_DST
-	ctaIPv6Src = 3 // CTA_IP_V6_SRC
-	ctaIPv6Dst = 4 // CTA_IP_V6_DST
-
-	ctaProtoNum     = 1 // CTA_PROTO_NUM
-	ctaProtoSrcPort = 2 // CTA_PROTO_SRC_PORT
-	ctaProtoDstPort = 3 // CTA_PROTO_DST_PORT
 
 	ctaFilterOrigFlags  = 1 // CTA_FILTER_ORIG_FLAGS
 	ctaFilterReplyFlags = 2 // CTA_FILTER_REPLY_FLAGS
@@ -64,24 +55,7 @@ func request(msg netfilter.MessageType, flags netlink.HeaderFlags, family netfil
 // id, without which an entry that has the addresses and ports now would go.
 func putFlow(f Flow, withID bool) func(*netlink.AttributeEncoder) {
 	return func(ae *netlink.AttributeEncoder) {
-		ae.Nested(ctaTupleOrig, func(ae *netlink.AttributeEncoder) error {
-			ae.Nested(ctaTupleIP, func(ae *netlink.AttributeEncoder) error {
-				src, dst := uint16(ctaIPv4Src), uint16(ctaIPv4Dst)
-				if f.Client.Addr().Is6() {
-					src, dst = ctaIPv6Src, ctaIPv6Dst
-				}
-				ae.Bytes(src, f.Client.Addr().AsSlice())
-				ae.Bytes(dst, f.Server.Addr().AsSlice())
-				return nil
-			})
-			ae.Nested(ctaTupleProto, func(ae *netlink.AttributeEncoder) error {
-				ae.Uint8(ctaProtoNum, protoTCP)
-				ae.Uint16(ctaProtoSrcPort, f.Client.Port())
-				ae.Uint16(ctaProtoDstPort, f.Server.Port())
-				return nil
-			})
-			return nil
-		})
+		nfnetlink.PutTuple(ae, ctaTupleOrig, rules.Tuple{Src: f.Client, Dst: f.Server})
 		if f.Zone != 0 {
 			ae.Uint16(ctaZone, f.Zone)
 		}
@@ -121,9 +95,9 @@ func putPorts(client, server uint16) func(*netlink.AttributeEncoder) {
 // putSourcePort is as much of a tuple as filterSourcePort makes count.
 func putSourcePort(ae *netlink.AttributeEncoder, tuple, port uint16) {
 	ae.Nested(tuple, func(ae *netlink.AttributeEncoder) error {
-		ae.Nested(ctaTupleProto, func(ae *netlink.AttributeEncoder) error {
-			ae.Uint8(ctaProtoNum, protoTCP)
-			ae.Uint16(ctaProtoSrcPort, port)
+		ae.Nested(nfnetlink.CTATupleProto, func(ae *netlink.AttributeEncoder) error {
+			ae.Uint8(nfnetlink.CTAProtoNum, protoTCP)
+			ae.Uint16(nfnetlink.CTAProtoSrcPort, port)
 			return nil
 		})
 		return nil
