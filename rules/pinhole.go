@@ -20,8 +20,9 @@ type Pinhole struct {
 	// is not translated.
 	SeenAs netip.Addr
 	// Control is the control connection that agreed on it, as its client sends
-	// (conntrack's original direction: before any translation).
-	Control Tuple
+	// (conntrack's original direction: before any translation), and ControlReply
+	// what comes back, as its server sends.
+	Control, ControlReply Tuple
 }
 
 // Key is what a pinhole lets pass, without its name and time. Two pinholes of

@@ -26,9 +26,16 @@ const (
 	ctaExpectNATDir   = 1 // CTA_EXPECT_NAT_DIR
 	ctaExpectNATTuple = 2 // CTA_EXPECT_NAT_TUPLE
 
-	ctGet        = 1 // IPCTNL_MSG_CT_GET
-	ctaTupleOrig = 1 // CTA_TUPLE_ORIG
+	ctNew    = 0 // IPCTNL_MSG_CT_NEW
+	ctGet    = 1 // IPCTNL_MSG_CT_GET
+	ctDelete = 2 // IPCTNL_MSG_CT_DELETE
 
+	ctaTupleOrig  = 1 // CTA_TUPLE_ORIG
+	ctaTupleReply = 2 // CTA_TUPLE_REPLY
+	ctaHelp       = 5 // CTA_HELP
+	ctaTimeout    = 7 // CTA_TIMEOUT
+
+	ctaHelpName = 1 // CTA_HELP_NAME
 )
 
 // message is a request to a subsystem of nfnetlink: struct nfgenmsg

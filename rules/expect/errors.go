@@ -14,13 +14,17 @@ var (
 	// ErrPermission: the process lacks CAP_NET_ADMIN, or for a helper has it only
 	// in a user namespace.
 	ErrPermission = errors.New("not permitted")
-	// ErrUnsupported: the kernel lacks user-space helpers.
+	// ErrUnsupported: the kernel lacks user-space helpers, or expectations that
+	// are made by them.
 	ErrUnsupported = errors.New("not supported by this kernel")
 	// ErrInUse: an nft object names the helper.
 	ErrInUse = errors.New("helper is in use")
 	// ErrNoHelper: the control connection has no helper, or conntrack does not
 	// know it. Its pinholes need another backend.
 	ErrNoHelper = errors.New("control connection without helper")
+	// ErrTranslation: the kernel would translate the data connection otherwise. It
+	// needs another backend.
+	ErrTranslation = errors.New("translated in another way than its control connection")
 	// ErrTaken: somebody else expects the same data connection.
 	ErrTaken = errors.New("expected by somebody else")
 )
@@ -45,6 +49,14 @@ func explainHelper(doing string, err error) error {
 		return fmt.Errorf("expect: %s: %w (%w): load the module nfnetlink_cthelper", doing, err, ErrUnsupported)
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("expect: %s: %w (%w): delete the nft objects that name it", doing, err, ErrInUse)
+	}
+	return explain(doing, err)
+}
+
+// explainTry is explain for what Try asks for.
+func explainTry(doing string, err error) error {
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("expect: %s: %w (%w): use the nft backend", doing, err, ErrUnsupported)
 	}
 	return explain(doing, err)
 }

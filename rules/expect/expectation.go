@@ -32,6 +32,28 @@ const (
 	reply    = 1 // IP_CT_DIR_REPLY
 )
 
+// direction is the way of p's data connection, as its control connection goes.
+func direction(p rules.Pinhole) uint32 {
+	if p.Src != p.Control.Src.Addr() {
+		return reply
+	}
+	return original
+}
+
+// follows tells whether p is translated as its control connection is: what
+// followMaster does takes the same part of what comes back to that.
+func follows(p rules.Pinhole) bool {
+	back := p.ControlReply
+	if direction(p) == reply {
+		back = p.Control
+	}
+	seenAs := p.Src
+	if p.SeenAs.IsValid() {
+		seenAs = p.SeenAs
+	}
+	return p.Dst.Addr() == back.Src.Addr() && seenAs == back.Dst.Addr()
+}
+
 // expected is the data connection of p as its first packet comes in: before any
 // translation of its destination.
 func expected(p rules.Pinhole) rules.Tuple {
@@ -77,12 +99,8 @@ func mask(p rules.Pinhole) rules.Tuple {
 // connection's, and send to the inside port, which it reads from the source of
 // the tuple (ctnetlink_parse_expect_nat, net/netfilter/nf_conntrack_netlink.c).
 func putNAT(ae *netlink.AttributeEncoder, p rules.Pinhole) {
-	dir := uint32(original)
-	if p.Src != p.Control.Src.Addr() {
-		dir = reply
-	}
 	ae.Nested(ctaExpectNAT, func(ae *netlink.AttributeEncoder) error {
-		ae.Uint32(ctaExpectNATDir, dir)
+		ae.Uint32(ctaExpectNATDir, direction(p))
 		nfnetlink.PutTuple(ae, ctaExpectNATTuple, rules.Tuple{Src: p.Dst, Dst: netip.AddrPortFrom(p.Src, 0)})
 		return nil
 	})

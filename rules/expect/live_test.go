@@ -294,7 +294,9 @@ table ip nat {
 		t.Fatalf("the server sees %v", client)
 	}
 
+	back := rules.Tuple{Src: netip.MustParseAddrPort("127.0.2.2:2121"), Dst: netip.AddrPortFrom(netip.MustParseAddr("127.0.4.4"), c.Src.Port())}
 	passive := ours("passive", c, "127.0.2.2:3762")
+	passive.ControlReply = back
 	passive.Outside, passive.SeenAs = netip.MustParseAddrPort("127.0.3.3:50055"), netip.MustParseAddr("127.0.4.4")
 	from = listen(t, "127.0.2.2:3762")
 	add(t, b, passive)
@@ -307,6 +309,7 @@ table ip nat {
 	removed(t, b, "passive", true)
 
 	active := ours("active", c, "127.0.1.1:3763")
+	active.ControlReply = back
 	active.Src, active.SrcPort = netip.MustParseAddr("127.0.2.2"), 20
 	active.Outside, active.SeenAs = netip.MustParseAddrPort("127.0.4.4:50056"), netip.MustParseAddr("127.0.3.3")
 	from = listen(t, "127.0.1.1:3763")
@@ -362,6 +365,18 @@ func TestWatch(t *testing.T) {
 		case <-time.After(5 * time.Second):
 			t.Fatal("no event")
 		}
+	}
+	// What another program deletes is not taken for used.
+	add(t, b, p)
+	if e := <-events; e.Kind != New {
+		t.Errorf("%+v, want kind %d", e, New)
+	}
+	command(t, "", "conntrack", "-F", "expect")
+	if e := <-events; e.Kind != Deleted || e.ID != "a" || e.Expectation.Tuple != expected(p) {
+		t.Errorf("%+v, want kind %d", e, Deleted)
+	}
+	if ids, err := b.Arrived(); err != nil || len(ids) != 0 {
+		t.Errorf("deleted, but arrived: %v, %v", ids, err)
 	}
 	cancel()
 	if err := <-ended; err != nil {

@@ -14,7 +14,7 @@ import (
 // Add opens p for its Timeout, counted in whole seconds, and returns when the
 // kernel has it. If a pinhole of the same tuple is open, p takes its place and
 // waits for a connection of its own. ErrNoHelper: p's control connection has no
-// helper. ErrTaken: somebody else expects this connection. ErrFull: no room.
+// helper. ErrTranslation: the kernel would not translate it as p has it. ErrTaken: somebody else expects this connection. ErrFull: no room.
 func (b *Backend) Add(p rules.Pinhole, now time.Time) error {
 	if err := check(p); err != nil {
 		return err
@@ -56,9 +56,8 @@ func (b *Backend) put(p rules.Pinhole, d time.Duration) error {
 	if _, err := b.conn.ask(create(p, netlink.Create|netlink.Excl, seconds(d))); err != nil {
 		return err
 	}
-	if seconds(d) == seconds(b.config.Timeout) {
-		return nil
-	}
+	// It was made with the time of the helper's policy, which another network
+	// namespace's daemon may have changed.
 	_, err := b.conn.ask(create(p, 0, seconds(d)))
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ETIME) {
 		return nil // its connection came between the two
@@ -104,6 +103,8 @@ func check(p rules.Pinhole) error {
 	case p.Control.Src.Addr().BitLen() != family || p.Control.Dst.Addr().BitLen() != family:
 		return fmt.Errorf("expect: pinhole %q: control connection from %v to %v: needs addresses of the data connection's family (%w)",
 			p.ID, p.Control.Src, p.Control.Dst, ErrNoHelper)
+	case (p.Outside.IsValid() || p.SeenAs.IsValid()) && !follows(p):
+		return fmt.Errorf("expect: pinhole %q: from %v to %v, outside %v, seen as %v: %w", p.ID, p.Src, p.Dst, p.Outside, p.SeenAs, ErrTranslation)
 	case p.Timeout <= 0:
 		return fmt.Errorf("expect: pinhole %q: timeout %v: needs more than 0", p.ID, p.Timeout)
 	case p.ID == "":

@@ -6,6 +6,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"ftpinhole/rules"
 	"ftpinhole/rules/nfnetlink"
 )
 
@@ -18,12 +19,13 @@ const (
 // Kind says what happened to an expectation.
 type Kind uint8
 
-// The kinds of events. Gone: its connection came, its time is over, somebody
-// removed it, or its control connection has ended. Overrun has no expectation:
-// events were lost.
+// The kinds of events. Gone: its connection came, its time is over, we removed
+// it, or its control connection has ended. Deleted: another program removed it
+// (conntrack -D expect). Overrun has no expectation: events were lost.
 const (
 	New Kind = iota + 1
 	Gone
+	Deleted
 	Overrun
 )
 
@@ -31,6 +33,7 @@ const (
 type Event struct {
 	Kind        Kind
 	Expectation Expectation
+	ID          string // Deleted: of the pinhole that it was, and is no more; "" if it was none of ours
 }
 
 // Watch calls each after every change of an expectation of a connection that has
@@ -47,9 +50,27 @@ func (b *Backend) Watch(ctx context.Context, ready func(), each func(Event)) err
 		}
 		switch m.Header.Type {
 		case unix.NFNL_SUBSYS_CTNETLINK_EXP<<8 | expNew:
-			each(Event{New, e})
+			each(Event{Kind: New, Expectation: e})
 		case unix.NFNL_SUBSYS_CTNETLINK_EXP<<8 | expDelete:
-			each(Event{Gone, e})
+			// The kernel itself, when a connection came or time is over, is 0.
+			if by := m.Header.PID; by != 0 && by != b.conn.nl.PID() {
+				each(Event{Kind: Deleted, Expectation: e, ID: b.deleted(e.Tuple)})
+				return
+			}
+			each(Event{Kind: Gone, Expectation: e})
 		}
 	}))
+}
+
+// deleted takes note that another program has removed the expectation of t, lest
+// it is taken for one whose SYN came.
+func (b *Backend) deleted(t rules.Tuple) (id string) {
+	b.changes.Lock()
+	defer b.changes.Unlock()
+	h := b.byTuple[t]
+	if h == nil {
+		return ""
+	}
+	b.forget(h)
+	return h.ID
 }

@@ -10,6 +10,10 @@ const (
 	// pinholePriority is after conntrack (-200) and after the operator's
 	// DNAT (-100), so that the mark is there before any filter asks for it.
 	pinholePriority = -90
+	// helperPriority is after conntrack, and before any translation, lest the
+	// kernel forgets what a translated connection with a helper needs
+	// (CVE-2025-68206).
+	helperPriority = -150
 	// controlPriority is after the operator's filter (0), so that what is
 	// read is what passed.
 	controlPriority = 50
@@ -62,6 +66,12 @@ func chains(c *Config, xtables bool) []chain {
 	out := []chain{
 		{"acks_prerouting", filterChain, unix.NF_INET_PRE_ROUTING, acksPriority, acksRules(c, xtables, elsewhere...)},
 		{"translate_prerouting", natChain, unix.NF_INET_PRE_ROUTING, dnatPriority, destinationRules(c)},
+	}
+	if c.Helper != "" {
+		out = append(out, chain{"helper_prerouting", filterChain, unix.NF_INET_PRE_ROUTING, helperPriority, []rule{attachRule(c)}})
+		if c.hooked(Output) {
+			out = append(out, chain{"helper_output", filterChain, unix.NF_INET_LOCAL_OUT, helperPriority, []rule{attachRule(c)}})
+		}
 	}
 	add := func(name string, hook uint32, rewritten, control []rule) {
 		rules := append([]rule{{exprs: invalidReturn()}}, rewritten...)

@@ -37,6 +37,9 @@ type Config struct {
 	// Mark is put (or-ed) into the conntrack mark of data connections, and
 	// ControlMark into that of control connections. 0: the defaults.
 	Mark, ControlMark uint32
+	// Helper is the kernel's conntrack helper that control connections get, so that
+	// their data connections can be expected. It has to be registered. "": none.
+	Helper string
 	// SourcePorts makes the sets for pinholes that name a source port.
 	SourcePorts bool
 	// SetSize is how much fits into each set: pinholes, what is translated,
@@ -90,6 +93,9 @@ func (c Config) withDefaults() (Config, error) {
 		if c.AckQueue == c.RewriteQueue || q >= c.QueueNum && int(q) < next {
 			return c, fmt.Errorf("nft: queue %d is used for two things: choose another for acknowledgements or rewritten sessions", q)
 		}
+	}
+	if len(c.Helper) >= helperNameLen {
+		return c, fmt.Errorf("nft: helper %q: its name has more than %d bytes: choose a shorter one", c.Helper, helperNameLen-1)
 	}
 	if c.Mark&c.ControlMark != 0 {
 		return c, fmt.Errorf("nft: mark %#x shares bits with the control sessions' %#x: choose other bits", c.Mark, c.ControlMark)

@@ -73,9 +73,12 @@ func queue(xtables bool, num, total uint16, flags expr.QueueFlag) expr.Any {
 	return &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info}
 }
 
-// pinholeRules: one for each set.
+// pinholeRules: one for each set, and one for what is expected.
 func pinholeRules(c *Config) []rule {
 	var out []rule
+	if c.Helper != "" {
+		out = append(out, expectedRule(c))
+	}
 	for _, s := range c.sets(pinholes) {
 		exprs := loneSYN()
 		exprs = append(exprs, s.load()...)
@@ -121,10 +124,13 @@ func isTCP() []expr.Any {
 }
 
 // orMark: ct mark set ct mark | bits.
-func orMark(bits uint32) []expr.Any {
+func orMark(bits uint32) []expr.Any { return setMark(bits, 0) }
+
+// setMark: ct mark set ct mark & ^off | on.
+func setMark(on, off uint32) []expr.Any {
 	return []expr.Any{
 		&expr.Ct{Key: expr.CtKeyMARK, Register: 1},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(^bits), Xor: native(bits)},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(^(on | off)), Xor: native(on)},
 		&expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true},
 	}
 }

@@ -91,7 +91,7 @@ func (t *Table) Install(now time.Time) error {
 
 // Reconfigure puts the chains of another configuration into the table, in one
 // step. The sets stay: a pinhole that is used at this very moment is used once.
-// Marks and queues have to be the same. After an error the old one stays.
+// Marks, queues and helper have to be the same. After an error the old one stays.
 func (t *Table) Reconfigure(c Config, now time.Time) error {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -184,6 +184,9 @@ func (t *Table) install(now time.Time) *batch {
 	c := t.config.Load()
 	for i, s := range sets(c) {
 		b.addSet(s, uint32(i+1), c.SetSize)
+	}
+	if c.Helper != "" {
+		b.addHelper(c.Helper)
 	}
 	for _, chain := range chains(c, t.xtables) {
 		b.addChain(chain)
