@@ -97,6 +97,7 @@ func (t *Tracker) openChannel(now time.Time, s *session, p *promise, beside bool
 	s.current = c
 	r.Time, r.Action = now, Open
 	t.do(DoOpen, r)
+	t.effects[len(t.effects)-1].Translation = s.translation
 	if p.rewrite != nil {
 		t.rewrite(c, p.rewrite)
 	}

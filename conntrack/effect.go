@@ -41,6 +41,9 @@ type Effect struct {
 	Do     Do
 	Record Record
 	Kept   *Kept // DoKeep, and those DoOpen that need it
+	// Translation is the control connection's, for DoOpen; the zero value if it is
+	// not known.
+	Translation Translation
 }
 
 // do appends an effect to those that the call in hand returns.

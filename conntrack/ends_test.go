@@ -69,7 +69,7 @@ func TestLaw7UseOfAFormerPinholeWhenTheLatterFailed(t *testing.T) {
 	st.shake()
 	st.play("login\nC: " + port + "\nsilent\nC: " + port)
 	second := strings.TrimSuffix(st.latest.ID, "1") + "2"
-	st.do(st.tracker.Opened(st.now, second, errors.New("too slow")))
+	st.do(st.tracker.Opened(st.now, second, "", errors.New("too slow")))
 	st.play("use 20\nestablished\nended")
 	want := []string{opensPORT, "deny kernel_error PORT 10.0.1.2:50000", "use PORT 50000", "close finished PORT 50000"}
 	if diff := cmp.Diff(want, told(st.records)); diff != "" {

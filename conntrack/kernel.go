@@ -6,10 +6,12 @@ import (
 	"time"
 )
 
-// Opened is the kernel's answer to DoOpen. With an error nothing was opened.
-func (t *Tracker) Opened(now time.Time, id string, err error) []Effect {
+// Opened is the kernel's answer to DoOpen: the backend by serves the pinhole. With
+// an error nothing was opened.
+func (t *Tracker) Opened(now time.Time, id, by string, err error) []Effect {
 	t.effects = t.effects[:0]
 	if c := t.channels[id]; c != nil && c.state == opening {
+		c.hole.Backend = by
 		t.opened(now, c, err)
 	}
 	t.rewritten(id, err)

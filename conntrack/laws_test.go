@@ -450,8 +450,8 @@ func TestLaw4LateAnswers(t *testing.T) {
 	st.play("login\nC: " + port + "\nS: 500 x")
 	n := len(st.records)
 	id := st.latest.ID
-	st.do(st.tracker.Opened(st.now, id, nil))
-	st.do(st.tracker.Opened(st.now, id, errTest))
+	st.do(st.tracker.Opened(st.now, id, "", nil))
+	st.do(st.tracker.Opened(st.now, id, "", errTest))
 	st.do(st.tracker.Closed(st.now, id, true))
 	st.play("arrived\nuse 20\nestablished\nended")
 	st.do(st.tracker.Killed(st.now, testServer, testClient))

@@ -264,7 +264,7 @@ func (g *gate) answer(e Effect, err error) {
 	case DoAsk:
 		g.do(g.tracker.Translated(g.clock(), r.Client, r.Server, g.sim.translation, nil))
 	case DoOpen:
-		g.do(g.tracker.Opened(g.clock(), r.Pinhole.ID, err))
+		g.do(g.tracker.Opened(g.clock(), r.Pinhole.ID, "", err))
 	case DoKeep:
 		g.do(g.tracker.Kept(g.clock(), e.Kept.Client, e.Kept.Server, err))
 	case DoClose:

@@ -117,17 +117,17 @@ func (k *kernel) answer(e Effect) []Effect {
 	switch e.Do {
 	case DoOpen:
 		if k.fail {
-			return k.tracker.Opened(k.now, h.ID, errors.New("no"))
+			return k.tracker.Opened(k.now, h.ID, "", errors.New("no"))
 		}
 		if e.Kept != nil {
 			if k.unkept {
-				return k.tracker.Opened(k.now, h.ID, errTest)
+				return k.tracker.Opened(k.now, h.ID, "", errTest)
 			}
 			k.keep(e.Kept)
 		}
 		k.holes[h.ID] = h
 		k.latest = h
-		return k.tracker.Opened(k.now, h.ID, nil)
+		return k.tracker.Opened(k.now, h.ID, "", nil)
 	case DoClose:
 		delete(k.holes, h.ID)
 		return k.tracker.Closed(k.now, h.ID, k.arrived[h.ID])

@@ -137,4 +137,6 @@ type Pinhole struct {
 	// SeenAs is the source address that Dst sees, if the gateway translates Src
 	// to it; else the zero value.
 	SeenAs netip.Addr
+	// Backend is what serves it, in the gateway's word; "" until that is known.
+	Backend string
 }

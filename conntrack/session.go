@@ -33,7 +33,9 @@ type session struct {
 	opened, denied int
 	encrypted      bool
 
-	nat      *translated // nil if nothing is translated
+	translation Translation // the zero value while it is not known
+
+	nat      *translated // nil if no address is translated
 	asking   bool        // how it is translated is not known yet
 	restored bool        // and no packet came since
 	first    *Packet     // waits for that

@@ -13,7 +13,7 @@ type SessionState struct {
 	State          string // greeting, login, ready, out_of_step, encrypted, not_ftp or ending
 	Started, Last  time.Time
 	Opened, Denied int
-	Translation    Translation // without any: the session's own server and client
+	Translation    Translation // the zero value while it is not known
 	Rewritten      bool        // its sequence numbers are shifted
 }
 
@@ -48,10 +48,7 @@ func (t *Tracker) Sessions() []SessionState {
 		st := SessionState{
 			FlowID: s.flowID, Client: s.client, Server: s.server, User: s.user,
 			State: s.state(), Started: s.started, Last: s.last, Opened: s.opened, Denied: s.denied,
-			Translation: Translation{Server: s.server, Client: s.client},
-		}
-		if s.nat != nil {
-			st.Translation, st.Rewritten = s.nat.Translation, s.nat.kept
+			Translation: s.translation, Rewritten: s.nat != nil && s.nat.kept,
 		}
 		list = append(list, st)
 	}

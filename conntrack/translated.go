@@ -67,6 +67,7 @@ func (t *Tracker) learn(now time.Time, s *session, tr Translation, err error) {
 
 // translate makes s a translated session, if it is one.
 func (s *session) translate(tr Translation) {
+	s.translation = tr
 	nat := &translated{Translation: tr, key: sessionKey{s.client, s.server}}
 	nat.up.active = tr.Client.Addr() != s.client.Addr()
 	nat.down.active = tr.Server.Addr() != s.server.Addr() || s.terms.PasvPeer

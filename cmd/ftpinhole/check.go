@@ -53,7 +53,7 @@ feature, and 1 for other errors.`,
 func probeConfig(c config.Config) probe.Config {
 	return probe.Config{
 		Ports: c.Ports, Hooks: c.Hooks, QueueNum: c.QueueNum, Queues: c.QueueCount() + config.RewriteQueues,
-		Mark: c.Mark, Table: nft.TableName, BesideHelper: c.Observe || c.AllowKernelHelper,
+		Mark: c.Mark, Table: nft.TableName, Backend: c.Backend, BesideHelper: c.Observe || c.AllowKernelHelper,
 	}
 }
 

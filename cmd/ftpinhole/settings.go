@@ -48,7 +48,7 @@ func (s *settings) all() {
 	s.keys["queue-num"] = func(c, given *config.Config) { c.QueueNum = given.QueueNum }
 	f.IntVar(&g.Queues, "queues", g.Queues, "how many queues; 0: one for each CPU, up to 4")
 	s.keys["queues"] = func(c, given *config.Config) { c.Queues = given.Queues }
-	f.StringVar(&g.Backend, "backend", g.Backend, "what makes the pinholes: auto, nft")
+	f.StringVar(&g.Backend, "backend", g.Backend, "what makes the pinholes: auto, expect, nft")
 	s.keys["backend"] = func(c, given *config.Config) { c.Backend = given.Backend }
 	f.StringVar(&g.Socket, "socket", g.Socket, "control `socket`")
 	s.keys["socket"] = func(c, given *config.Config) { c.Socket = given.Socket }

@@ -65,6 +65,7 @@ func appendPinhole(o *object, r *conntrack.Record) {
 	o.addr("nat_src_ip", p.SeenAs)
 	o.addr("nat_dest_ip", p.Outside.Addr())
 	o.port("nat_dest_port", p.Outside.Port())
+	o.text("backend", p.Backend)
 	if p.Timeout > 0 {
 		o.seconds("timeout_s", p.Timeout.Microseconds(), false)
 	}

@@ -11,6 +11,13 @@ import (
 // DefaultPath is the file that is read when none is named. It may be missing.
 const DefaultPath = "/etc/ftpinhole/ftpinhole.toml"
 
+// What makes the pinholes.
+const (
+	Auto   = "auto"   // Expect where the kernel can, else Nft
+	Expect = "expect" // expectations of conntrack
+	Nft    = "nft"    // sets of our own table
+)
+
 // Config is all that the daemon can be told. The keys are the names of run's
 // flags with underscores; what has no flag is in tables.
 type Config struct {
@@ -18,7 +25,7 @@ type Config struct {
 	Hooks          []string `toml:"hooks"` // "forward", "input", "output"
 	QueueNum       uint16   `toml:"queue_num"`
 	Queues         int      `toml:"queues"`  // 0: see QueueCount
-	Backend        string   `toml:"backend"` // "auto" or "nft"
+	Backend        string   `toml:"backend"` // Auto, Expect or Nft
 	Mark           uint32   `toml:"mark"`    // one bit of the conntrack mark
 	Socket         string   `toml:"socket"`
 	StateDir       string   `toml:"state_dir"`
@@ -91,7 +98,7 @@ func Default() Config {
 		Ports:          []uint16{21},
 		Hooks:          []string{"forward"},
 		QueueNum:       2100,
-		Backend:        "auto",
+		Backend:        Auto,
 		Mark:           0x10000000,
 		Socket:         "/run/ftpinhole/control.sock",
 		StateDir:       "/var/lib/ftpinhole",

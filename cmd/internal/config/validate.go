@@ -52,11 +52,8 @@ func (c *Config) problems() []keyError {
 		bad("queue_num", "%d and the %d queues from there (%d of them for rewritten sessions) end at %d; write at most %d",
 			c.QueueNum, n, RewriteQueues, int(c.QueueNum)+n-1, 65536-n)
 	}
-	switch {
-	case c.Backend == "expect":
-		bad("backend", `"expect" is not in this version; write "auto" or "nft"`)
-	case c.Backend != "auto" && c.Backend != "nft":
-		bad("backend", `%q is none; write "auto" or "nft"`, c.Backend)
+	if !slices.Contains([]string{Auto, Expect, Nft}, c.Backend) {
+		bad("backend", `%q is none; write %q, %q or %q`, c.Backend, Auto, Expect, Nft)
 	}
 	if bits.OnesCount32(c.Mark) != 1 || c.Mark&reservedMark != 0 {
 		bad("mark", "%#x is not one bit outside of %#x, which is reserved; write one bit, like 0x10000000", c.Mark, reservedMark)

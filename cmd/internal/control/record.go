@@ -36,6 +36,7 @@ type line struct {
 		NATSrc   netip.Addr `json:"nat_src_ip"`
 		NATDest  netip.Addr `json:"nat_dest_ip"`
 		NATPort  uint16     `json:"nat_dest_port"`
+		Backend  string     `json:"backend"`
 		Timeout  float64    `json:"timeout_s"`
 		Count    int        `json:"count"`
 	} `json:"pinhole"`
@@ -81,6 +82,7 @@ func ParseRecord(text []byte) (conntrack.Record, error) {
 			ID: l.Pinhole.ID, Src: l.Pinhole.SrcIP, SrcPort: l.Pinhole.SrcPort,
 			Dst: netip.AddrPortFrom(l.Pinhole.DestIP, l.Pinhole.DestPort), Timeout: seconds(l.Pinhole.Timeout),
 			SeenAs: l.Pinhole.NATSrc, Outside: netip.AddrPortFrom(l.Pinhole.NATDest, l.Pinhole.NATPort),
+			Backend: l.Pinhole.Backend,
 		},
 		Count: l.Pinhole.Count, Observed: e.Observed, Duration: seconds(e.Duration),
 		Pinholes: l.Session.Pinholes, Denied: l.Session.Denied, Encrypted: l.Session.Encrypted, Conflicts: l.Session.Conflicts,

@@ -68,6 +68,7 @@ type PinholeInfo struct {
 	DstPort   uint16    `json:"dest_port"`
 	SeenAs    string    `json:"nat_src_ip,omitempty"` // where the gateway translates: the source that Dst sees
 	Outside   string    `json:"nat_dest,omitempty"`   // and where the connection is sent to
+	Backend   string    `json:"backend,omitempty"`    // what serves it: "expect" or "nft"
 	State     string    `json:"state"`                // "opening", "open", "used" or "established"
 	Opened    time.Time `json:"opened"`
 	ExpiresIn float64   `json:"expires_in_s"` // 0 once used

@@ -13,9 +13,9 @@ const arrivalsEvery = 200 * time.Millisecond
 // arrivals asks the kernel through which pinholes a SYN was let: where no
 // connection follows, the operator's firewall dropped it.
 type arrivals struct {
-	backend Backend
-	shards  []*shard
-	log     *slog.Logger
+	ways   []way
+	shards []*shard
+	log    *slog.Logger
 }
 
 func (a *arrivals) run(ctx context.Context) {
@@ -27,11 +27,7 @@ func (a *arrivals) run(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		ids, err := a.backend.Arrived()
-		if err != nil {
-			a.log.Debug("the pinholes could not be listed", "err", err) // the guard says why
-			continue
-		}
+		ids := a.arrived()
 		if len(ids) == 0 {
 			continue
 		}
@@ -43,6 +39,18 @@ func (a *arrivals) run(ctx context.Context) {
 			})
 		}
 	}
+}
+
+func (a *arrivals) arrived() []string {
+	var all []string
+	for _, w := range a.ways {
+		ids, err := w.Arrived()
+		if err != nil {
+			a.log.Debug("the pinholes could not be listed", "backend", w.name, "err", err) // the guard says why
+		}
+		all = append(all, ids...)
+	}
+	return all
 }
 
 // seek asks for a pinhole's connection that no event told of.

@@ -55,6 +55,7 @@ type Gateway struct {
 
 	shards   []*shard
 	table    *nft.Table
+	expect   *expectations // nil: pinholes are in the table's sets alone
 	kernel   *flows.Conn
 	events   *flows.Listener
 	holes    *holes
@@ -149,7 +150,7 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 // serve makes the table and keeps it until the context ends.
 func (g *Gateway) serve(ctx context.Context, cancel context.CancelCauseFunc, ready func()) error {
 	// First the rules, then what is there already: no session falls between.
-	if err := g.table.Install(time.Now()); err != nil {
+	if err := g.guard.table.Install(time.Now()); err != nil {
 		return err
 	}
 	if err := g.joinHeld(g.config.Ports); err != nil {
@@ -160,6 +161,9 @@ func (g *Gateway) serve(ctx context.Context, cancel context.CancelCauseFunc, rea
 	var tasks sync.WaitGroup
 	tasks.Go(func() { g.guard.watch(ctx) })
 	tasks.Go(func() { g.guard.run(ctx) })
+	if g.expect != nil {
+		tasks.Go(func() { g.expect.watch(ctx) })
+	}
 	tasks.Go(func() { g.arrivals.run(ctx) })
 	tasks.Go(func() { g.watchdog(ctx, cancel) })
 	g.ready.Store(true)
@@ -232,6 +236,9 @@ func (g *Gateway) Close() error {
 	var errs []error
 	for _, q := range g.queues {
 		errs = append(errs, q.Close())
+	}
+	if g.expect != nil {
+		errs = append(errs, g.expect.close())
 	}
 	if g.table != nil {
 		errs = append(errs, g.table.Close())

@@ -23,7 +23,7 @@ type hold struct {
 type job struct {
 	conn connection // whose packet waits for it, if one does
 	// settle tells the tracker how it ended.
-	settle func(arrived bool, err error) []conntrack.Effect
+	settle func(a answer, err error) []conntrack.Effect
 	// undo is for a success that comes when nobody reckons with it any more. A
 	// job without is never given up: its answer counts whenever it comes.
 	undo func()
@@ -44,19 +44,19 @@ func (s *shard) queueBehind(h *hold, p packet) {
 // session.
 func (s *shard) open(hole rules.Pinhole, kept *conntrack.Kept, conn connection, h *hold) {
 	j := &job{conn: conn, undo: func() { s.close(hole.ID, connection{}, nil) }}
-	j.settle = func(_ bool, err error) []conntrack.Effect {
+	j.settle = func(a answer, err error) []conntrack.Effect {
 		if err != nil {
 			s.log.Error("the kernel did not open a pinhole; the data connection will fail", "pinhole", hole.ID, "err", err)
 		}
-		return s.tracker.Opened(s.clock(), hole.ID, err)
+		return s.tracker.Opened(s.clock(), hole.ID, a.by, err)
 	}
 	c := s.order(j, h)
-	c.do = func(to *holes) (bool, error) { return false, to.open(hole, kept, s) }
+	c.do = func(to *holes) (answer, error) { return to.open(hole, kept, s) }
 	if h != nil {
-		answer := c.done
-		c.done = func(arrived bool, err error) {
+		done := c.done
+		c.done = func(a answer, err error) {
 			s.counters.acknowledged.Observe(s.clock().Sub(h.since).Seconds())
-			answer(arrived, err)
+			done(a, err)
 		}
 	}
 	s.holes.put(c)
@@ -65,7 +65,7 @@ func (s *shard) open(hole rules.Pinhole, kept *conntrack.Kept, conn connection, 
 // keep asks to keep what a next daemon needs of a session.
 func (s *shard) keep(kept *conntrack.Kept, conn connection, h *hold) {
 	j := &job{conn: conn, undo: func() {}} // its packets come by, and leave as they came
-	j.settle = func(_ bool, err error) []conntrack.Effect {
+	j.settle = func(_ answer, err error) []conntrack.Effect {
 		if err != nil {
 			s.log.Error("a line that is cut over packets cannot be rewritten; its data connection will fail",
 				"client", kept.Client, "server", kept.Server, "err", err)
@@ -73,37 +73,37 @@ func (s *shard) keep(kept *conntrack.Kept, conn connection, h *hold) {
 		return s.tracker.Kept(s.clock(), kept.Client, kept.Server, err)
 	}
 	c := s.order(j, h)
-	c.do = func(to *holes) (bool, error) { return false, to.keeper.keep(kept, s) }
+	c.do = func(to *holes) (answer, error) { return answer{}, to.keeper.keep(kept, s) }
 	s.holes.put(c)
 }
 
 // forget says that nothing needs to be kept of a session any more.
 func (s *shard) forget(client, server netip.AddrPort) {
 	s.holes.put(change{
-		do: func(to *holes) (bool, error) {
+		do: func(to *holes) (answer, error) {
 			to.keeper.forget(client, server)
-			return false, nil
+			return answer{}, nil
 		},
-		done: func(bool, error) {},
+		done: func(answer, error) {},
 	})
 }
 
 // close asks to take a pinhole away.
 func (s *shard) close(id string, conn connection, h *hold) {
 	j := &job{conn: conn}
-	j.settle = func(arrived bool, _ error) []conntrack.Effect {
-		return s.tracker.Closed(s.clock(), id, arrived)
+	j.settle = func(a answer, _ error) []conntrack.Effect {
+		return s.tracker.Closed(s.clock(), id, a.arrived)
 	}
 	c := s.order(j, h)
-	c.do = func(to *holes) (bool, error) { return to.close(id) }
+	c.do = func(to *holes) (answer, error) { return to.close(id) }
 	s.holes.put(c)
 }
 
 // rearm lets a pinhole take another SYN.
 func (s *shard) rearm(id string) {
 	s.holes.put(change{
-		do: func(to *holes) (bool, error) { return false, to.backend.Rearm(id, to.clock()) },
-		done: func(_ bool, err error) {
+		do: func(to *holes) (answer, error) { return answer{}, to.rearm(id) },
+		done: func(_ answer, err error) {
 			if err != nil {
 				s.log.Error("a pinhole whose SYN was dropped could not be armed again", "pinhole", id, "err", err)
 			}
@@ -116,8 +116,8 @@ func (s *shard) rearm(id string) {
 // the job.
 func (s *shard) order(j *job, h *hold) change {
 	h.await(j)
-	return change{late: &j.late, done: func(arrived bool, err error) {
-		s.calls.put(func() { s.answered(j, arrived, err) })
+	return change{late: &j.late, done: func(a answer, err error) {
+		s.calls.put(func() { s.answered(j, a, err) })
 	}}
 }
 
@@ -125,14 +125,14 @@ func (s *shard) order(j *job, h *hold) change {
 func (s *shard) inquire(client, server netip.AddrPort, conn connection, h *hold) {
 	var found conntrack.Translation
 	j := &job{conn: conn, undo: func() {}}
-	j.settle = func(_ bool, err error) []conntrack.Effect {
+	j.settle = func(_ answer, err error) []conntrack.Effect {
 		return s.tracker.Translated(s.clock(), client, server, found, err)
 	}
 	h.await(j)
 	s.questions.put(question{client: client, server: server, done: func(t conntrack.Translation, err error) {
 		s.calls.put(func() {
 			found = t
-			s.answered(j, false, err)
+			s.answered(j, answer{}, err)
 		})
 	}})
 }
@@ -149,14 +149,14 @@ func (h *hold) await(j *job) {
 }
 
 // answered takes the kernel's answer to a job.
-func (s *shard) answered(j *job, arrived bool, err error) {
+func (s *shard) answered(j *job, a answer, err error) {
 	if j.late.Load() {
 		if err == nil { // nobody reckons with it any more
 			j.undo()
 		}
 		return
 	}
-	s.settle(j, arrived, err)
+	s.settle(j, a, err)
 	h := s.held[j.conn]
 	if h == nil {
 		return
@@ -173,7 +173,7 @@ func (s *shard) giveUp(conn connection, h *hold) {
 	for j := range h.pending {
 		if j.undo != nil {
 			j.late.Store(true)
-			s.settle(j, false, errPatience)
+			s.settle(j, answer{}, errPatience)
 		}
 	}
 	clear(h.pending)
@@ -182,8 +182,8 @@ func (s *shard) giveUp(conn connection, h *hold) {
 
 // settle tells the tracker how a job ended. What it asks for then, the packet
 // waits for too. A panic holds no packet.
-func (s *shard) settle(j *job, arrived bool, err error) {
-	s.guard(func() { s.carryOut(j.settle(arrived, err), j.conn, s.held[j.conn]) })
+func (s *shard) settle(j *job, a answer, err error) {
+	s.guard(func() { s.carryOut(j.settle(a, err), j.conn, s.held[j.conn]) })
 }
 
 // release lets a held packet go on, and takes those behind it in their turn.

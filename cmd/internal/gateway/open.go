@@ -20,11 +20,12 @@ import (
 	"ftpinhole/cmd/internal/trail"
 	"ftpinhole/conntrack"
 	"ftpinhole/rules"
+	"ftpinhole/rules/expect"
 	"ftpinhole/rules/nft"
 )
 
-// Open binds the queues and opens everything that the daemon needs. Nothing is
-// changed in the kernel before Run; version is what status says of the program.
+// Open binds the queues and opens everything that the daemon needs. Nothing but
+// the helper of expectations is put into the kernel before Run; version is what status says of the program.
 func Open(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (*Gateway, error) {
 	g := &Gateway{
 		config: cfg, version: version, log: log, started: time.Now(),
@@ -54,7 +55,10 @@ func (g *Gateway) open(ctx context.Context) error {
 	if g.trail, err = openTrail(g.config, g.log); err != nil {
 		return err
 	}
-	if g.table, err = nft.Dial(tableConfig(g.config, policy)); err != nil {
+	if g.expect, err = openExpectations(g.config, g.log); err != nil {
+		return err
+	}
+	if g.table, err = nft.Dial(g.tableConfig(g.config, policy)); err != nil {
 		return err
 	}
 	if g.kernel, err = flows.Dial(0); err != nil {
@@ -76,15 +80,30 @@ func (g *Gateway) open(ctx context.Context) error {
 // socket, since that is in memory.
 func SessionsDir(c config.Config) string { return filepath.Join(filepath.Dir(c.Socket), "sessions") }
 
-func tableConfig(cfg config.Config, policy *rules.Policy) nft.Config {
+func (g *Gateway) tableConfig(cfg config.Config, policy *rules.Policy) nft.Config {
 	c := nft.Config{
 		Ports: cfg.Ports, QueueNum: cfg.QueueNum, Queues: uint16(cfg.QueueCount()),
 		Mark: cfg.Mark, ControlMark: controlMark, FailClosed: cfg.FailsClosed(), SourcePorts: policy.ActiveSourcePorts(),
+	}
+	if g.expect != nil {
+		c.Helper = expect.DefaultHelper
 	}
 	for _, h := range cfg.Hooks {
 		c.Hooks = append(c.Hooks, nft.Hook(h))
 	}
 	return c
+}
+
+// ways are the ways to open a pinhole, the best first.
+func (g *Gateway) ways() []way {
+	switch sets := (way{viaNft, g.table}); {
+	case g.config.Observe:
+		return []way{{"", none{}}}
+	case g.expect != nil:
+		return []way{{viaExpect, g.expect}, sets}
+	default:
+		return []way{sets}
+	}
 }
 
 func openTrail(c config.Config, log *slog.Logger) (*trail.Trail, error) {
@@ -111,12 +130,9 @@ func (g *Gateway) bind() error {
 }
 
 func (g *Gateway) assemble(policy *rules.Policy) {
-	var backend Backend = g.table
-	if g.config.Observe {
-		backend = none{}
-	}
-	g.holes = &holes{backend: backend, keeper: g.keeper, changes: newMailbox[change](), clock: time.Now, log: g.log}
-	g.guard = &guard{table: g.table, clock: time.Now, log: g.log, changed: make(chan string, 1)}
+	ways := g.ways()
+	g.holes = &holes{ways: ways, keeper: g.keeper, changes: newMailbox[change](), clock: time.Now, log: g.log}
+	g.guard = &guard{table: helped{g.table, g.expect}, clock: time.Now, log: g.log, changed: make(chan string, 1)}
 	g.asks = &translations{kernel: g.kernel, twice: &twice{}, questions: newMailbox[question](), log: g.log}
 	g.outside = conntrack.NewOutside(g.config.NAT.Ports[0], g.config.NAT.Ports[1])
 	limits := Limits(g.config.Limits)
@@ -146,7 +162,10 @@ func (g *Gateway) assemble(policy *rules.Policy) {
 			held: make(map[connection]*hold),
 		})
 	}
-	g.arrivals = &arrivals{backend: backend, shards: g.shards, log: g.log}
+	g.arrivals = &arrivals{ways: ways, shards: g.shards, log: g.log}
+	if g.expect != nil {
+		g.expect.shards = g.shards
+	}
 	g.conns = &connections{
 		kernel: g.kernel, events: g.events.Events(), kills: kills, seeks: seeks, shards: g.shards,
 		dataMark: g.config.Mark, control: controlMark,

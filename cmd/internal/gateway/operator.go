@@ -44,8 +44,8 @@ func (g *Gateway) shut(ctx context.Context, which func(conntrack.PinholeState) b
 	done := make(chan struct{})
 	// Behind all changes that were asked for before.
 	g.holes.changes.put(change{
-		do:   func(*holes) (bool, error) { return false, nil },
-		done: func(bool, error) { close(done) },
+		do:   func(*holes) (answer, error) { return answer{}, nil },
+		done: func(answer, error) { close(done) },
 	})
 	select {
 	case <-done:

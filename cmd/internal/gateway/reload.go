@@ -31,7 +31,7 @@ func (g *Gateway) Reload(next config.Config) error {
 	// First the shards, which must know a port before its packets come.
 	err = g.reconfigure(&next, policy)
 	if err == nil {
-		err = g.table.Reconfigure(tableConfig(next, policy), time.Now())
+		err = g.table.Reconfigure(g.tableConfig(next, policy), time.Now())
 	}
 	if err != nil {
 		_ = g.reconfigure(now, before) // a shard that does not answer does it when it turns again

@@ -114,7 +114,9 @@ func TestLineIsRewritten(t *testing.T) {
 		}
 		for _, h := range hole {
 			want := rules.Pinhole{ID: h.ID, Src: netip.MustParseAddr("10.0.2.2"), Dst: netip.MustParseAddrPort("10.0.1.2:50000"),
-				Timeout: 30 * time.Second, Outside: netip.MustParseAddrPort("192.0.2.123:50000")}
+				Timeout: 30 * time.Second, Outside: netip.MustParseAddrPort("192.0.2.123:50000"),
+				Control:      rules.Tuple{Src: a.client, Dst: a.server},
+				ControlReply: rules.Tuple{Src: a.server, Dst: netip.MustParseAddrPort("192.0.2.123:1024")}}
 			if h != want {
 				t.Errorf("pinhole %+v\nwant    %+v", h, want)
 			}

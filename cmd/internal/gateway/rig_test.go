@@ -24,7 +24,8 @@ type rig struct {
 	t       *testing.T
 	shard   *shard
 	conns   *connections
-	backend *fakeBackend
+	backend *fakeBackend // the table's sets
+	first   *fakeBackend // what is tried before, if not nil
 	kernel  *fakeConntrack
 	table   *fakeRewriter
 	nat     *fakeTranslator
@@ -37,8 +38,23 @@ type rig struct {
 	stop    func()
 }
 
+// ways are those of the rig.
+func (r *rig) ways() []way {
+	sets := way{viaNft, r.backend}
+	if r.first == nil {
+		return []way{sets}
+	}
+	return []way{{viaExpect, r.first}, sets}
+}
+
 // newRig starts a rig; held are connections that the kernel has already.
 func newRig(t *testing.T, policy conntrack.Policy, held ...flows.Flow) *rig {
+	t.Helper()
+	return startRig(t, policy, nil, held...)
+}
+
+// startRig is newRig with a backend that is tried first.
+func startRig(t *testing.T, policy conntrack.Policy, first *fakeBackend, held ...flows.Flow) *rig {
 	t.Helper()
 	if policy == nil {
 		p, err := rules.NewPolicy(rules.Config{ControlPorts: []uint16{21}})
@@ -48,7 +64,7 @@ func newRig(t *testing.T, policy conntrack.Policy, held ...flows.Flow) *rig {
 		policy = Policy{p}
 	}
 	limits := conntrack.Limits{LineBytes: 4096, Commands: 32, Pinholes: 100, PinholesPerClient: 100, Sessions: 100, SessionsPerClient: 100, HalfOpen: 100}
-	r := &rig{t: t, backend: &fakeBackend{}, kernel: &fakeConntrack{have: map[connection]flows.Flow{}}, events: make(chan flows.Event)}
+	r := &rig{t: t, backend: &fakeBackend{}, first: first, kernel: &fakeConntrack{have: map[connection]flows.Flow{}}, events: make(chan flows.Event)}
 	for _, f := range held {
 		r.kernel.put(f)
 	}
@@ -59,7 +75,7 @@ func newRig(t *testing.T, policy conntrack.Policy, held ...flows.Flow) *rig {
 	}
 	r.table, r.nat = &fakeRewriter{have: map[rules.Tuple]bool{}}, &fakeTranslator{}
 	r.keeper = &keeper{table: r.table, dir: dir, routes: &routes{}, have: map[connection][]rules.Tuple{}, log: log}
-	h := &holes{backend: r.backend, keeper: r.keeper, changes: newMailbox[change](), clock: time.Now, log: log}
+	h := &holes{ways: r.ways(), keeper: r.keeper, changes: newMailbox[change](), clock: time.Now, log: log}
 	questions := &translations{kernel: r.nat, twice: &twice{}, questions: newMailbox[question](), log: log}
 	joins := &joinable{}
 	kills, seeks := newMailbox[kill](), newMailbox[seek]()
@@ -78,7 +94,7 @@ func newRig(t *testing.T, policy conntrack.Policy, held ...flows.Flow) *rig {
 		kernel: r.kernel, events: r.events, kills: kills, seeks: seeks, shards: []*shard{r.shard},
 		dataMark: 0x10000000, control: controlMark, clock: time.Now, log: log, counters: r.shard.counters, joinable: joins, twice: questions.twice,
 	}
-	asks := &arrivals{backend: r.backend, shards: r.conns.shards, log: log}
+	asks := &arrivals{ways: r.ways(), shards: r.conns.shards, log: log}
 	ctx, cancel := context.WithCancel(t.Context())
 	var tasks sync.WaitGroup
 	tasks.Go(func() { r.shard.run(ctx, func() {}) })

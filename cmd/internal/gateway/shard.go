@@ -177,6 +177,8 @@ func (s *shard) carryOut(effects []conntrack.Effect, conn connection, h *hold) {
 				ID: r.Pinhole.ID, Src: r.Pinhole.Src, SrcPort: r.Pinhole.FromPort,
 				Dst: r.Pinhole.Dst, Timeout: r.Pinhole.Timeout,
 				Outside: r.Pinhole.Outside, SeenAs: r.Pinhole.SeenAs,
+				Control:      rules.Tuple{Src: r.Client, Dst: effects[i].Translation.Server},
+				ControlReply: rules.Tuple{Src: r.Server, Dst: effects[i].Translation.Client},
 			}, effects[i].Kept, conn, h)
 		case conntrack.DoKeep:
 			s.keep(effects[i].Kept, conn, h)

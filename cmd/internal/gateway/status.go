@@ -53,7 +53,7 @@ func (g *Gateway) status(held conntrack.Counts, answered bool) control.Status {
 	config := g.current.Load()
 	st := control.Status{
 		Ready: g.ready.Load(), Version: g.version, PID: os.Getpid(), Since: g.started,
-		Backend: "nft", QueueNum: int(config.QueueNum), Queues: len(g.shards),
+		Backend: g.ways()[0].name, QueueNum: int(config.QueueNum), Queues: len(g.shards),
 		Ports: config.Ports, Hooks: config.Hooks, Observe: config.Observe,
 		Table:    "present",
 		Packets:  g.counters.packets.Load(),
@@ -101,7 +101,7 @@ func (g *Gateway) Pinholes() ([]control.PinholeInfo, error) {
 				Mode: r.Mode.String(), Command: r.Command,
 				Src: r.Pinhole.Src.String(), FromPort: r.Pinhole.FromPort, SrcPort: r.Pinhole.SrcPort,
 				Dst: r.Pinhole.Dst.Addr().String(), DstPort: r.Pinhole.Dst.Port(),
-				State: p.State, Opened: r.Time,
+				Backend: r.Pinhole.Backend, State: p.State, Opened: r.Time,
 			}
 			if r.Pinhole.Outside.IsValid() {
 				info.Outside = r.Pinhole.Outside.String()

@@ -34,15 +34,19 @@ var families = [...]uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}
 // own reports whether a chain is ours.
 func (cfg Config) own(c *chain) bool { return c.family == unix.NFPROTO_INET && c.table == cfg.Table }
 
-// acceptLines plays the first packet of a data connection, marked, through
-// every filter chain at our hooks: none may drop it.
-func acceptLines(rs *ruleset, cfg Config) []Row {
+// acceptLines plays the first packet of a data connection, marked, and related if
+// it is expected, through every filter chain at our hooks: none may drop it.
+func acceptLines(rs *ruleset, cfg Config, expected bool) []Row {
 	const name = "accept line"
 	var rows []Row
 	add := func(r Row) {
 		if !slices.Contains(rows, r) { // IPv6 as IPv4
 			rows = append(rows, r)
 		}
+	}
+	state := uint32(stateNew)
+	if expected {
+		state = stateRelated
 	}
 	var judged []string
 	for _, hook := range cfg.Hooks {
@@ -58,7 +62,7 @@ func acceptLines(rs *ruleset, cfg Config) []Row {
 				if !slices.Contains(judged, c.String()) {
 					judged = append(judged, c.String())
 				}
-				pkt := packet{family: family, state: stateNew, mark: cfg.Mark, markKnown: cfg.Mark}
+				pkt := packet{family: family, state: state, mark: cfg.Mark, markKnown: cfg.Mark}
 				if c.priority <= markedAt {
 					pkt.mark = 0
 				}
@@ -101,7 +105,7 @@ func acceptLines(rs *ruleset, cfg Config) []Row {
 func acceptLine(c *chain, mark uint32) string {
 	switch {
 	case c.table == "firewalld":
-		return "firewalld takes no line for a mark: let its zones pass the data connections (a policy with target ACCEPT), or use nftables without it"
+		return "firewalld takes no line for a mark, but lets pass what is related: that takes the backend expect, see its row"
 	case isXtables(c):
 		table := ""
 		if c.table != "filter" {

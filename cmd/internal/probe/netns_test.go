@@ -50,7 +50,7 @@ func nft(t *testing.T, ruleset string) {
 func defaults() Config {
 	return Config{
 		Ports: []uint16{21, 2121}, Hooks: []string{"forward"},
-		QueueNum: 2100, Queues: 4, Mark: 0x10000000, Table: "ftpinhole",
+		QueueNum: 2100, Queues: 4, Mark: 0x10000000, Table: "ftpinhole", Backend: "nft",
 	}
 }
 

@@ -32,6 +32,7 @@ func (b bits) whole() bool {
 // (NF_CT_STATE_BIT, include/uapi/linux/netfilter/nf_conntrack_common.h).
 const (
 	stateEstablished = 1 << 1
+	stateRelated     = 1 << 2
 	stateNew         = 1 << 3
 )
 

@@ -46,6 +46,8 @@ type Config struct {
 	Queues   int
 	Mark     uint32 // the ct mark bit of pinholes
 	Table    string // our own table, family inet; not judged
+	// Backend is what is to make the pinholes: "auto", "expect" or "nft".
+	Backend string
 	// BesideHelper: the kernel's FTP helper on our ports is meant to be there.
 	BesideHelper bool
 }
@@ -75,10 +77,12 @@ func Run(ctx context.Context, cfg Config) []Row {
 		rows = append(rows, k.nft()...)
 	}
 	rows = append(rows, k.queue(cfg, rs))
+	backend, expects := expectations(cfg)
+	rows = append(rows, backend)
 	rows = append(rows, k.conntrackRows(ctx)...)
-	rows = append(rows, accounting(), window(), landlocked(), kernelVersion())
+	rows = append(rows, accounting(), window(), landlocked(), kernelVersion(expects))
 	if rs != nil {
-		rows = append(rows, acceptLines(rs, cfg)...)
+		rows = append(rows, acceptLines(rs, cfg, expects)...)
 		rows = append(rows, openRanges(rs, cfg)...)
 		rows = append(rows, helpers(rs, cfg)...)
 		rows = append(rows, flowtables(rs, cfg)...)

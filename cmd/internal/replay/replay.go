@@ -77,7 +77,7 @@ func (r *replay) do(effects []conntrack.Effect) {
 		case conntrack.DoRecord:
 			r.tell(&e.Record)
 		case conntrack.DoOpen:
-			r.do(r.tracker.Opened(r.now, hole.ID, nil))
+			r.do(r.tracker.Opened(r.now, hole.ID, "", nil))
 		case conntrack.DoClose:
 			r.do(r.tracker.Closed(r.now, hole.ID, false))
 		case conntrack.DoKill:

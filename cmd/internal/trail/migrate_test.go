@@ -21,9 +21,9 @@ func TestMigration(t *testing.T) {
 	}
 	old := pinhole(1, conntrack.Open)
 	all := values(1, &old)
-	const added = 3 // columns of the second version
+	const added = 4 // columns since the first version
 	first := insertion[:len(insertion)-len(", ?")*added-1] + ")"
-	first = strings.Replace(first, ", outside, outside_port, seen_as", "", 1)
+	first = strings.Replace(first, ", outside, outside_port, seen_as, backend", "", 1)
 	for _, step := range []func() error{
 		func() error { _, err := db.Exec(created); return err },
 		func() error { _, err := db.Exec("PRAGMA user_version = 1"); return err },
@@ -40,6 +40,7 @@ func TestMigration(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := pinhole(2, conntrack.Open)
+	now.Pinhole.Backend = "expect"
 	now.Pinhole.Outside, now.Pinhole.SeenAs = netip.MustParseAddrPort("192.0.2.1:50000"), netip.MustParseAddr("192.0.2.2")
 	tr.Write(now)
 	shut(t, tr)

@@ -13,7 +13,7 @@ import (
 // before them.
 const columns = "time, action, reason, flow, client, client_port, server, server_port, user, " +
 	"mode, command, transfer, path, id, src, src_port, from_port, dst, dst_port, timeout, count, " +
-	"to_server, to_client, duration, pinholes, denied, conflicts, flags, outside, outside_port, seen_as"
+	"to_server, to_client, duration, pinholes, denied, conflicts, flags, outside, outside_port, seen_as, backend"
 
 // The flags of a row.
 const (
@@ -37,7 +37,7 @@ func values(seq int64, r *conntrack.Record) []any {
 		int64(r.Mode), r.Command, r.Transfer, []byte(r.Path),
 		p.ID, addrKey(p.Src), int64(p.SrcPort), int64(p.FromPort), addrKey(p.Dst.Addr()), int64(p.Dst.Port()), p.Timeout.Microseconds(), int64(r.Count),
 		int64(r.BytesToServer), int64(r.BytesToClient), r.Duration.Microseconds(), int64(r.Pinholes), int64(r.Denied), int64(r.Conflicts), flags(r),
-		addrKey(p.Outside.Addr()), int64(p.Outside.Port()), addrKey(p.SeenAs),
+		addrKey(p.Outside.Addr()), int64(p.Outside.Port()), addrKey(p.SeenAs), p.Backend,
 	}
 }
 
@@ -69,7 +69,7 @@ func scanned(scan func(...any) error) (conntrack.Record, error) {
 	err := scan(&at, &r.Action, &r.Reason, &flow, &client, &clientPort, &server, &serverPort, &user,
 		&r.Mode, &r.Command, &r.Transfer, &path, &p.ID, &src, &p.SrcPort, &p.FromPort, &dst, &dstPort, &timeout, &r.Count,
 		&toServer, &toClient, &duration, &r.Pinholes, &r.Denied, &r.Conflicts, &f,
-		&outside, &outsidePort, &seenAs)
+		&outside, &outsidePort, &seenAs, &p.Backend)
 	if err != nil {
 		return r, err
 	}

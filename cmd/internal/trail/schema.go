@@ -13,7 +13,12 @@ import (
 // bytes (IPv4 mapped), so that a prefix is a range. Texts from the wire are
 // blobs: any bytes. A pinhole's records and a session's are unique by what they
 // tell; a refusal is by its seq, which the writer gives it once.
-var migrations = []string{created, translated}
+var migrations = []string{created, translated, served}
+
+// served adds which backend serves a pinhole.
+const served = `
+ALTER TABLE records ADD COLUMN backend TEXT NOT NULL DEFAULT '';
+`
 
 // translated adds what the gateway translates (NAT).
 const translated = `

@@ -34,7 +34,7 @@ func spoken(t *testing.T, lines ...string) []conntrack.Record {
 			case conntrack.DoRecord:
 				out = append(out, e.Record)
 			case conntrack.DoOpen:
-				carryOut(tracker.Opened(begun, e.Record.Pinhole.ID, nil))
+				carryOut(tracker.Opened(begun, e.Record.Pinhole.ID, "", nil))
 			}
 		}
 	}
