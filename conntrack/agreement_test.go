@@ -1,8 +1,12 @@
 package conntrack
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 const (
@@ -15,244 +19,419 @@ const (
 	opensEPSV = "open EPSV 10.0.2.2:50000"
 )
 
+// agreementRow is a row of the package comment's table, "state: event", and the
+// dialogues that go through it.
+type agreementRow struct {
+	name      string
+	dialogues []dialogue
+}
+
 // TestLaw5 goes through the table of the package comment, row by row.
 func TestLaw5(t *testing.T) {
-	performAll(t, []dialogue{
-		// Who opens.
-		{name: "PASV 227", script: "login\nC: PASV\nS: " + entering, want: opensPASV},
-		{name: "EPSV 229", script: "login\nC: EPSV\nS: " + extended, want: opensEPSV},
-		{name: "PORT", script: "login\nC: " + port, want: opensPORT},
-		{name: "EPRT", script: "login\nC: EPRT |1|10.0.1.2|50000|", want: "open EPRT 10.0.1.2:50000"},
+	rows := []agreementRow{
+		{"not greeted: 220", []dialogue{
+			{name: "after 220, logged in", script: "login\nC: " + port, want: opensPORT},
+			{name: "before 220", script: "C: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "multi-line 220", script: `
+				S: 220-hello | 230 not me | 220 go on
+				C: ` + port,
+				want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "pipelined before 220", script: "C: USER u | PASS p\nS: 220 x | 331 x | 230 x\nC: " + port, want: opensPORT},
+		}},
+		{"not greeted: 1xx", []dialogue{
+			{name: "120 is no greeting", script: "S: 120 wait\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "120, then 220", script: "S: 120 wait\nlogin\nC: " + port, want: opensPORT},
+		}},
+		{"not greeted: another reply, or garbage", []dialogue{
+			{name: "SSH", script: "S: SSH-2.0-x\nC: USER u\nS: 230 x\nC: " + port, want: "deny not_ftp PORT 10.0.1.2:50000"},
+			{name: "POP3", script: "S: +OK ready\nC: USER u\nS: 230 x\nC: " + port, want: "deny not_ftp PORT 10.0.1.2:50000"},
+			{name: "greeted with 227", script: "S: " + entering, want: "deny not_ftp 10.0.2.2:50000"},
+			{name: "greeted with 500", script: "S: 500 x\nlogin\nC: " + port, want: "deny not_ftp PORT 10.0.1.2:50000"},
+		}},
+		{"no client line yet: an FTP command", []dialogue{
+			{name: "blank lines, then a command", script: "S: 220 x\nC: \"\\r\\n \\r\\n\"\nS: 500 x | 500 x\nC: USER u\nS: 230 x\nC: " + port, want: opensPORT},
+			{name: "NUL and telnet's words, then a command", script: "S: 220 x\nC: \"\\x00\\xff\\xfb\\x1fUSER u\\r\\n\"\nS: 230 x\nC: " + port, want: opensPORT},
+		}},
+		{"no client line yet: anything else (HTTP, SMTP, SSH, TLS, overlong)", []dialogue{
+			{name: "HTTP", script: "C: POST / HTTP/1.1 | Host: x |  | " + port + "\nS: 220 x", want: "deny not_ftp PORT 10.0.1.2:50000"},
+			{name: "HTTP to a server that helps", script: "S: 220 x\nC: GET / HTTP/1.1 | USER u\nS: 500 x | 230 x\nC: PASV\nS: " + entering,
+				want: "deny not_ftp PASV 10.0.2.2:50000"},
+			{name: "SMTP", script: "S: 220 mail ESMTP\nC: EHLO x\nS: 250 x\nC: " + port, want: "deny not_ftp PORT 10.0.1.2:50000"},
+			{name: "SSH of the client", script: "S: 220 x\nC: SSH-2.0-OpenSSH_9.2 | USER u\nS: 500 x | 230 x\nC: " + port, want: "deny not_ftp PORT 10.0.1.2:50000"},
+			{name: "implicit TLS", script: `
+				C: "\x16\x03\x01\x00\x05abc\ndPORT\n"
+				S: 220 x
+				C: USER u
+				S: 230 x
+				C: ` + port,
+				want: "deny not_ftp PORT 10.0.1.2:50000"},
+			{name: "first line overlong", script: `
+				S: 220 x
+				C: "USER ` + long + `\r\n"
+				S: 230 x
+				C: ` + port,
+				want: "deny not_ftp PORT 10.0.1.2:50000"},
+			{name: "blank lines, then HTTP", script: "S: 220 x\nC: \"\\r\\n\\r\\nGET / HTTP/1.1\\r\\nUSER u\\r\\n\"\nS: 230 x\nC: " + port, want: "deny not_ftp PORT 10.0.1.2:50000"},
+		}},
+		{"no client line yet: bytes missed", []dialogue{
+			{name: "first line missed, in step again", script: "S: 220 x\nC! USER u\nS: 230 x\nC: NOOP\nS: 200 x\nC: NOOP\nS: 200 x\nC: " + port, want: "deny out_of_step PORT 10.0.1.2:50000"},
+		}},
+		{"not logged in: 230, 232 to USER, PASS, ACCT", []dialogue{
+			{name: "after USER 230", script: "S: 220 x\nC: USER u\nS: 230 x\nC: " + port, want: opensPORT},
+			{name: "after USER 232", script: "S: 220 x\nC: USER u\nS: 232 x\nC: " + port, want: opensPORT},
+			{name: "after PASS 230", script: "S: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 230 x\nC: " + port, want: opensPORT},
+			{name: "after PASS 232", script: "S: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 232 x\nC: " + port, want: opensPORT},
+			{name: "after ACCT 230", script: "S: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 332 x\nC: ACCT a\nS: 230 x\nC: " + port, want: opensPORT},
+			{name: "after ACCT 232", script: "S: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 332 x\nC: ACCT a\nS: 232 x\nC: " + port, want: opensPORT},
+			{name: "230 to another command", script: "S: 220 x\nC: NOOP\nS: 230 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+		}},
+		{"not logged in: 331, 332; 220 to HOST", []dialogue{
+			{name: "after USER 331", script: "S: 220 x\nC: USER u\nS: 331 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "after PASS 332", script: "S: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 332 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "HOST 220", script: "S: 220 x\nC: HOST h\nS: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 230 x\nC: " + port, want: opensPORT},
+			{name: "HOST 220, not logged in", script: "S: 220 x\nC: HOST h\nS: 220 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+		}},
+		{"not logged in: PORT, EPRT, 227, 229", []dialogue{
+			{name: "after 220", script: "S: 220 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "EPRT before the login", script: "S: 220 x\nC: EPRT |1|10.0.1.2|50000|", want: "deny not_logged_in EPRT 10.0.1.2:50000"},
+			{name: "after PASS 530", script: "S: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 530 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "PASV after PASS 530", script: "S: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 530 x\nC: PASV\nS: " + entering, want: "deny not_logged_in PASV 10.0.2.2:50000"},
+			{name: "EPSV before the login", script: "S: 220 x\nC: EPSV\nS: " + extended, want: "deny not_logged_in EPSV 10.0.2.2:50000"},
+			{name: "no login asked for", script: "S: 220 x\nC: " + port, want: opensPORT,
+				change: func(_ *Config, t *Terms) { t.LoginRequired = false }},
+		}},
+		{"logged in: USER: 2xx, 3xx, 530", []dialogue{
+			{name: "second USER 331", script: "login\nC: " + port + "\nS: 200 x\nC: USER v\nS: 331 x\nC: " + port,
+				want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "second USER 230", script: "login\nC: " + port + "\nS: 200 x\nC: USER v\nS: 230 x\nC: " + port,
+				want: opensPORT + "\nclose logout PORT 50000\n" + opensPORT},
+			{name: "second USER 232", script: "login\nC: " + port + "\nS: 200 x\nC: USER v\nS: 232 x\nC: " + port, want: opensPORT + "\nclose logout PORT 50000\n" + opensPORT},
+			{name: "second USER 530", script: "login\nC: " + port + "\nS: 200 x\nC: USER v\nS: 530 x\nC: " + port, want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "second USER 500", script: "login\nC: USER v\nS: 500 x\nC: " + port, want: opensPORT},
+		}},
+		{"logged in: PASS, ACCT: 530", []dialogue{
+			{name: "PASS 530 when logged in", script: "login\nC: " + port + "\nS: 200 x\nC: PASS p\nS: 530 x\nC: " + port, want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "ACCT 530 when logged in", script: "login\nC: " + port + "\nS: 200 x\nC: ACCT a\nS: 530 x\nC: " + port, want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "PASS 503 when logged in", script: "login\nC: " + port + "\nS: 200 x\nC: PASS p\nS: 503 x\nwait 31s", want: opensPORT + "\nclose expired PORT 50000"},
+		}},
+		{"logged in: REIN: 2xx", []dialogue{
+			{name: "REIN 220", script: "login\nC: " + port + "\nS: 200 x\nC: REIN\nS: 220 x\nC: " + port,
+				want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "REIN 502", script: "login\nC: " + port + "\nS: 200 x\nC: REIN\nS: 502 x\nwait 31s",
+				want: opensPORT + "\nclose expired PORT 50000"},
+			{name: "EPSV ALL over with REIN", script: "login\nC: EPSV ALL\nS: 200 x\nC: REIN\nS: 220 x\nC: USER u\nS: 230 x\nC: " + port, want: opensPORT},
+		}},
+		{"logged in: QUIT: 2xx; any 421", []dialogue{
+			{name: "QUIT 221", script: "login\nC: " + port + "\nS: 200 x\nC: QUIT\nS: 221 x\nC: " + port,
+				want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "QUIT 221, USER 230", script: "login\nC: " + port + "\nS: 200 x\nC: QUIT\nS: 221 x\nC: USER u\nS: 230 x\nC: " + port, want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "QUIT 500", script: "login\nC: QUIT\nS: 500 x\nC: " + port, want: opensPORT},
+			{name: "421", script: "login\nC: " + port + "\nS: 200 x\nS: 421 timeout\nC: " + port,
+				want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "421 to a command", script: "login\nC: " + port + "\nS: 200 x\nC: NOOP\nS: 421 x\nC: " + port, want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "421, USER 230", script: "login\nC: " + port + "\nS: 200 x\nS: 421 x\nC: USER u\nS: 230 x\nC: " + port, want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
+		}},
+		{"logged in: any of these without answer", []dialogue{
+			{name: "REIN without answer yet", script: "login\nC: REIN\nC: " + port, want: opensPORT},
+			{name: "USER without answer yet", script: "login\nC: USER v\nC: " + port, want: opensPORT},
+			{name: "QUIT without answer yet", script: "login\nC: QUIT\nC: " + port, want: opensPORT},
+			{name: "pipelined PORT, RETR, QUIT", script: `
+				login
+				C: ` + port + ` | RETR a | QUIT
+				S: 200 x | 150 x
+				use 20
+				established
+				S: 226 x | 221 x
+				S FIN
+				C FIN
+				ended`,
+				want: opensPORT + "\nuse PORT 50000\nclose finished PORT 50000"},
+		}},
+		{"logged in: data that flows", []dialogue{
+			{name: "data flows on after REIN", script: "login\nC: " + port + "\nS: 200 x\nuse 20\nestablished\nC: REIN\nS: 220 x\nended",
+				want: opensPORT + "\nuse PORT 50000\nclose finished PORT 50000"},
+			{name: "data flows on after QUIT", script: "login\nC: " + port + "\nS: 200 x\nuse 20\nestablished\nC: QUIT\nS: 221 x\nended", want: opensPORT + "\nuse PORT 50000\nclose finished PORT 50000"},
+			{name: "data flows on after AUTH", script: "login\nC: " + port + "\nS: 200 x\nuse 20\nestablished\nC: AUTH TLS\nS: 234 x\nended", want: opensPORT + "\nuse PORT 50000\nclose finished PORT 50000"},
+		}},
+		{"PASV outstanding: 227 to it", []dialogue{
+			{name: "PASV 227", script: "login\nC: PASV\nS: " + entering, want: opensPASV},
+			{name: "multi-line 227", script: "login\nC: PASV\nS: 227-text | 227 Entering Passive Mode (10,0,2,2,195,80)", want: opensPASV},
+			{name: "pipelined PASV and RETR", script: "login\nC: PASV | RETR a\nS: " + entering, want: opensPASV},
+			{name: "two replies in a segment", script: "login\nC: TYPE I | PASV\nS: 200 x | " + entering, want: opensPASV},
+			{name: "227 without numbers for PASV", script: "login\nC: PASV\nS: 227 Logout.", want: "deny malformed PASV"},
+			{name: "PASV after PORT", script: "login\nC: " + port + "\nS: 200 x\nC: PASV\nS: " + entering,
+				want: opensPORT + "\nclose replaced PORT 50000\n" + opensPASV},
+		}},
+		{"EPSV outstanding: 229 to it", []dialogue{
+			{name: "EPSV 229", script: "login\nC: EPSV\nS: " + extended, want: opensEPSV},
+			{name: "229 without an endpoint for EPSV", script: "login\nC: EPSV\nS: 229 Entering", want: "deny malformed EPSV"},
+		}},
+		{"either: 225, 226, 250, 426", []dialogue{
+			{name: "late 226", script: "login\nC: PASV\nS: 226 the one before\nS: " + entering, want: opensPASV},
+			{name: "late 225", script: "login\nC: PASV\nS: 225 the one before\nS: " + entering, want: opensPASV},
+			{name: "late 250", script: "login\nC: PASV\nS: 250 the one before\nS: " + entering, want: opensPASV},
+			{name: "late 426", script: "login\nC: PASV\nS: 426 the one before\nS: " + entering, want: opensPASV},
+			{name: "late 226, EPSV", script: "login\nC: EPSV\nS: 226 the one before\nS: " + extended, want: opensEPSV},
+		}},
+		{"either: 4xx, 5xx, the other's reply", []dialogue{
+			{name: "PASV 500", script: "login\nC: PASV\nS: 500 x\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
+			{name: "PASV 425", script: "login\nC: PASV\nS: 425 x\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
+			{name: "EPSV 522", script: "login\nC: EPSV\nS: 522 x\nS: " + extended, want: "deny unrequested 10.0.2.2:50000"},
+			{name: "PASV, EPSV falling back", script: "login\nC: EPSV\nS: 500 x\nC: PASV\nS: " + entering, want: opensPASV},
+			{name: "227 for EPSV", script: "login\nC: EPSV\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
+			{name: "229 for PASV", script: "login\nC: PASV\nS: " + extended, want: "deny unrequested 10.0.2.2:50000"},
+			{name: "229 for PASV, then 227", script: "login\nC: PASV\nS: " + extended + "\nS: " + entering, want: "deny unrequested 10.0.2.2:50000\ndeny unrequested 10.0.2.2:50000"},
+		}},
+		{"PASV, EPSV behind a command not answered: 227, 229", []dialogue{
+			{name: "command unanswered", script: "login\nC: NOOP\nC: PASV\nS: " + entering + "\nC: PASV\nS: " + entering,
+				want: "deny out_of_step PASV 10.0.2.2:50000\n" + opensPASV},
+			{name: "command unanswered, EPSV", script: "login\nC: NOOP\nC: EPSV\nS: " + extended + "\nC: EPSV\nS: " + extended, want: "deny out_of_step EPSV 10.0.2.2:50000\n" + opensEPSV},
+		}},
+		{"none outstanding: 227, 229 with an endpoint", []dialogue{
+			{name: "227 nobody asked for", script: "login\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
+			{name: "229 nobody asked for", script: "login\nS: " + extended, want: "deny unrequested 10.0.2.2:50000"},
+			{name: "227 before any command", script: "S: 220 x\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
+			{name: "227 again", script: "login\nC: PASV\nS: " + entering + "\nS: 227 again 10,0,2,2,195,81",
+				want: opensPASV + "\ndeny unrequested 10.0.2.2:50001"},
+			{name: "227 for NOOP", script: "login\nC: NOOP\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
+			{name: "227 Logout.", script: "login\nC: NOOP\nS: 227 Logout.", want: ""},
+			{name: "EPSV ALL 229", script: "login\nC: EPSV ALL\nS: " + extended, want: "deny unrequested 10.0.2.2:50000"},
+			{name: "227 inside 211-", script: "login\nC: PASV\nS: 211-text | " + entering + " | 211 end", want: ""},
+		}},
+		{"logged in: PORT, EPRT", []dialogue{
+			{name: "PORT", script: "login\nC: " + port, want: opensPORT},
+			{name: "EPRT", script: "login\nC: EPRT |1|10.0.1.2|50000|", want: "open EPRT 10.0.1.2:50000"},
+			{name: "PORT 200", script: "login\nC: " + port + "\nS: 200 x\nuse 20", want: opensPORT + "\nuse PORT 50000"},
+			{name: "PORT used before 200", script: "login\nC: " + port + "\nuse 20\nestablished\nS: 200 x\nended",
+				want: opensPORT + "\nuse PORT 50000\nclose finished PORT 50000"},
+			{name: "PORT again", script: "login\nC: " + port + "\nS: 200 x\nC: " + port + "\nS: 200 x",
+				want: opensPORT + "\nclose replaced PORT 50000\n" + opensPORT},
+			{name: "PORT after PASV", script: "login\nC: PASV\nS: " + entering + "\nC: " + port,
+				want: opensPASV + "\nclose replaced PASV 50000\n" + opensPORT},
+			{name: "foreign PORT keeps the former", script: "login\nC: PASV\nS: " + entering + "\nC: PORT 10,9,9,9,195,80",
+				want: opensPASV + "\ndeny foreign_address PORT 10.9.9.9:50000"},
+			{name: "malformed PORT", script: "login\nC: PORT 10,0,1,2,256,80", want: "deny malformed PORT"},
+			{name: "privileged PORT", script: "login\nC: PORT 10,0,1,2,0,22", want: "deny privileged_port PORT 10.0.1.2:22"},
+			{name: "PORT 0", script: "login\nC: PORT 10,0,1,2,0,0", want: "deny privileged_port PORT 10.0.1.2:0"},
+			{name: "control port", script: "login\nC: EPRT |1|10.0.1.2|2121|", want: "deny denied_port EPRT 10.0.1.2:2121"},
+		}},
+		{"a transfer waits: PORT, EPRT", []dialogue{
+			{name: "pipelined PORT, RETR, PORT, RETR", script: `
+				login
+				C: ` + port + ` | RETR a | PORT 10,0,1,2,195,81 | RETR b
+				S: 200 x | 150 x | 226 x | 200 x | 150 x`,
+				want: opensPORT + "\nopen PORT 10.0.1.2:50001\nclose replaced PORT 50000"},
+			{name: "pipelined PORT, RETR, PORT refused", script: `
+				login
+				C: ` + port + ` | RETR a | PORT 10,0,1,2,195,81 | RETR b
+				S: 200 x | 150 x | 226 x | 500 x`,
+				want: opensPORT + "\nopen PORT 10.0.1.2:50001\nclose refused PORT 50001"},
+			{name: "pipelined PORT, RETR, EPRT, RETR", script: `
+				login
+				C: ` + port + ` | RETR a | EPRT !1!10.0.1.2!50001! | RETR b
+				S: 200 x | 150 x | 226 x | 200 x | 150 x`,
+				want: opensPORT + "\nopen EPRT 10.0.1.2:50001\nclose replaced PORT 50000"},
+		}},
+		{"wait_for_2xx: PORT, EPRT", []dialogue{
+			{name: "waiting PORT", script: "login\nC: " + port, want: "", change: wait2xx},
+			{name: "waiting PORT 200", script: "login\nC: " + port + "\nS: 200 x", want: opensPORT, change: wait2xx},
+			{name: "waiting EPRT 200", script: "login\nC: EPRT |1|10.0.1.2|50000|\nS: 200 x", want: "open EPRT 10.0.1.2:50000", change: wait2xx},
+			{name: "waiting PORT 500", script: "login\nC: " + port + "\nS: 500 x", want: "", change: wait2xx},
+			{name: "waiting PORT refused by us at once", script: "login\nC: PORT 10,9,9,9,195,80",
+				want: "deny foreign_address PORT 10.9.9.9:50000", change: wait2xx},
+			{name: "waiting PORT, logged out meanwhile", script: "login\nC: REIN | " + port + "\nS: 220 x | 200 x",
+				want: "deny not_logged_in PORT 10.0.1.2:50000", change: wait2xx},
+		}},
+		{"PORT, EPRT outstanding: 4xx, 5xx to it", []dialogue{
+			{name: "PORT 500", script: "login\nC: " + port + "\nS: 500 x", want: opensPORT + "\nclose refused PORT 50000"},
+			{name: "PORT 425", script: "login\nC: " + port + "\nS: 425 x", want: opensPORT + "\nclose refused PORT 50000"},
+			{name: "EPRT 522", script: "login\nC: EPRT |1|10.0.1.2|50000|\nS: 522 x", want: "open EPRT 10.0.1.2:50000\nclose refused EPRT 50000"},
+			{name: "PORT used, then 500", script: "login\nC: " + port + "\nuse 20\nS: 500 x", want: opensPORT + "\nuse PORT 50000\nclose refused PORT 50000"},
+			{name: "data flows on after PORT 500", script: "login\nC: " + port + "\nuse 20\nestablished\nS: 500 x\nended", want: opensPORT + "\nuse PORT 50000\nclose finished PORT 50000"},
+		}},
+		{"EPSV ALL outstanding: 2xx to it", []dialogue{
+			{name: "EPSV ALL, then PASV", script: "login\nC: EPSV ALL\nS: 200 x\nC: PASV\nS: " + entering, want: "deny epsv_all PASV 10.0.2.2:50000"},
+			{name: "EPSV ALL, then PORT", script: "login\nC: EPSV ALL\nS: 200 x\nC: " + port, want: "deny epsv_all PORT 10.0.1.2:50000"},
+			{name: "EPSV ALL, then EPRT", script: "login\nC: EPSV ALL\nS: 200 x\nC: EPRT |1|10.0.1.2|50000|", want: "deny epsv_all EPRT 10.0.1.2:50000"},
+			{name: "EPSV ALL, then EPSV", script: "login\nC: EPSV ALL\nS: 200 x\nC: EPSV\nS: " + extended, want: opensEPSV},
+			{name: "EPSV ALL refused", script: "login\nC: epsv all\nS: 500 x\nC: " + port, want: opensPORT},
+		}},
+		{"AUTH or ADAT was sent: 234, 235", []dialogue{
+			{name: "AUTH TLS 234", script: "login\nC: " + port + "\nS: 200 x\nC: AUTH TLS\nS: 234 x\nC: " + port,
+				want: opensPORT + "\nclose encrypted PORT 50000"},
+			{name: "AUTH SSL 234", script: "S: 220 x\nC: AUTH SSL\nS: 234 x\nC: USER u\nS: 230 x\nC: " + port, want: ""},
+			{name: "AUTH TLS unanswered", script: "login\nC: AUTH TLS\nC: " + port, want: opensPORT},
+			{name: "AUTH TLS 500", script: "login\nC: AUTH TLS\nS: 500 x\nC: " + port, want: opensPORT},
+			{name: "AUTH TLS, AUTH SSL", script: "login\nC: AUTH TLS\nS: 504 x\nC: AUTH SSL\nS: 234 x\nC: PASV\nS: " + entering, want: ""},
+			{name: "ADAT 235", script: "S: 220 x\nC: AUTH GSSAPI\nS: 334 x\nC: ADAT abc\nS: 235 x\nC: USER u\nS: 232 x\nC: " + port, want: ""},
+			{name: "ADAT 335", script: "S: 220 x\nC: AUTH GSSAPI\nS: 334 x\nC: ADAT abc\nS: 335 x\nC: USER u\nS: 230 x\nC: " + port, want: opensPORT},
+			{name: "the rest of the segment of 234 is TLS", script: "login\nC: AUTH TLS | PASV\nS: 234 x | " + entering, want: ""},
+			{name: "234 nobody asked for", script: "login\nC: NOOP\nS: 234 x\nC: " + port, want: opensPORT},
+		}},
+		{"blind: TLS records", []dialogue{
+			{name: "PORT in a TLS record", script: `
+				login
+				C: AUTH TLS
+				S: 234 x
+				C: "\x16\x03\x01\x00\x1e\r\n` + port + `\r\n"
+				S: "\x16\x03\x03\x00\x07200 x\r\n"`,
+				want: ""},
+		}},
+		{"blind: clear text after a record", []dialogue{
+			{name: "CCC", script: `
+				login
+				C: AUTH TLS
+				S: 234 x
+				C: "\x16\x03\x01\x00\x03abc\x17\x03\x03\x00\x02\r\n"
+				S: "\x16\x03\x03\x00\x04\r\n22\x17\x03\x03\x00\x021\n"
+				C: PASV
+				S: ` + entering,
+				want: opensPASV},
+			{name: "CCC, records cut", script: `
+				login
+				C: AUTH TLS
+				S: 234 x
+				C: "\x16\x03"
+				C: "\x01\x00\x03a"
+				C: "bc"
+				S: "\x16"
+				S: "\x03\x03\x00\x01a"
+				C: ` + port,
+				want: opensPORT},
+			{name: "CCC, server still mid-record", script: `
+				login
+				C: AUTH TLS
+				S: 234 x
+				C: "\x16\x03\x01\x00\x03abc"
+				S: "\x16\x03\x03\x00\x04ab"
+				C: ` + port,
+				want: "deny out_of_step PORT 10.0.1.2:50000"},
+			{name: "after CCC the first line must be FTP", script: `
+				login
+				C: AUTH TLS
+				S: 234 x
+				C: "\x16\x03\x01\x00\x03abc"
+				S: "\x16\x03\x03\x00\x01a"
+				C: what
+				S: ` + entering,
+				want: "deny out_of_step 10.0.2.2:50000"},
+		}},
+		{"blind: anything else", []dialogue{
+			{name: "no TLS after 234", script: "login\nC: AUTH TLS\nS: 234 x\nC: PASV\nS: " + entering + "\nC: " + port, want: ""},
+			{name: "framing lost", script: `
+				login
+				C: AUTH TLS
+				S: 234 x
+				C: "\x16\x03\x01\x00\x01a\x16\x09\x01\x00\x01a"
+				S: "\x16\x03\x03\x00\x01a"
+				C: ` + port,
+				want: ""},
+		}},
+		{"any: ABOR: 226", []dialogue{
+			{name: "ABOR 426 226", script: "login\nC: " + port + " | RETR a\nS: 200 x | 150 x\nC: ABOR\nS: 426 x | 226 x",
+				want: opensPORT + "\nclose replaced PORT 50000"},
+			{name: "ABOR with telnet's words", script: `
+				login
+				C: ` + port + ` | RETR a
+				S: 200 x | 150 x
+				C: "\xff\xf4\xff\xf2ABOR\r\n"
+				S: 426 x | 226 x
+				C: PASV
+				S: ` + entering,
+				want: opensPORT + "\nclose replaced PORT 50000\n" + opensPASV},
+		}},
+		{"any: ABOR: 225", []dialogue{
+			{name: "ABOR 225", script: "login\nC: " + port + "\nS: 200 x\nC: ABOR\nS: 225 x\nuse 20",
+				want: opensPORT + "\nuse PORT 50000"},
+		}},
+		{"any: ABOR, blank line unanswered", []dialogue{
+			{name: "ABOR unanswered", script: "login\nC: RETR a\nS: 150 x\nC: ABOR\nS: 426 x\nC: PASV\nS: " + entering, want: opensPASV},
+			{name: "ABOR 500", script: "login\nC: ABOR\nS: 500 x\nC: PASV\nS: " + entering, want: opensPASV},
+			{name: "blank line unanswered", script: "login\nC: \"\\r\\n\"\nC: PASV\nS: " + entering, want: opensPASV},
+			{name: "blank line answered", script: "login\nC: \"\\r\\n\"\nS: 500 x\nC: PASV\nS: " + entering, want: opensPASV},
+		}},
+		{"any: 227, 229 of the client; PORT, EPRT of the server", []dialogue{
+			{name: "227 from the client", script: "login\nC: " + entering, want: "deny unrequested 10.0.2.2:50000"},
+			{name: "229 from the client", script: "login\nC: " + extended, want: "deny unrequested 10.0.1.2:50000"},
+			{name: "PORT from the server", script: "login\nS: " + port, want: "deny unrequested PORT 10.0.1.2:50000"},
+			{name: "EPRT from the server", script: "login\nS: EPRT |1|10.0.1.2|50000|", want: "deny unrequested EPRT 10.0.1.2:50000"},
+			{name: "PASV from the server", script: "login\nS: PASV\nC: " + entering, want: "deny unrequested 10.0.2.2:50000"},
+		}},
+		{"any: bytes missed, too many commands outstanding", []dialogue{
+			{name: "answer missed", script: "login\nC: PASV\nS! " + entering + "\nC: " + port, want: "deny out_of_step PORT 10.0.1.2:50000"},
+			{name: "command missed", script: "login\nC! PASV\nS: " + entering, want: "deny out_of_step 10.0.2.2:50000"},
+			{name: "one command too many", script: "login\nC: NOOP | NOOP | PASV\nS: 200 x | 200 x | " + entering, want: "deny out_of_step 10.0.2.2:50000", change: func(c *Config, _ *Terms) { c.Limits.Commands = 2 }},
+		}},
+		{"out of step: a command while the client has all that the server sent", []dialogue{
+			{name: "in step again", script: "login\nC: PASV\nS! " + entering + "\nC: NOOP\nS: 200 x\nC: NOOP\nS: 200 x\nC: " + port, want: opensPORT},
+			{name: "not while the server speaks", script: "login\nC: PASV\nS! " + entering + "\nC: NOOP\nS: end of a line | 200-x\nC: NOOP\nS: 200 x\nC: " + port, want: "deny out_of_step PORT 10.0.1.2:50000"},
+		}},
+		{"joined in the middle: an FTP command", []dialogue{
+			{name: "joined, PORT", script: "join\nC: " + port, want: opensPORT},
+			{name: "joined, PASV", script: "join\nC: PASV\nS: " + entering, want: opensPASV},
+			{name: "joined, no FTP command yet", script: "join\nC: hello\nS: " + entering, want: "deny out_of_step 10.0.2.2:50000"},
+		}},
+		{"joined in the middle: USER, 220, 331, 332, 530", []dialogue{
+			{name: "joined at USER", script: "join\nC: USER u\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "joined before 220", script: "join\nS: 220 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "joined before 331", script: "join\nS: 331 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "joined before 332", script: "join\nS: 332 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "joined before 530", script: "join\nC: PASV\nS: 530 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "joined, logging in", script: "join\nC: USER u\nS: 331 x\nC: PASS p\nS: 230 x\nC: " + port, want: opensPORT},
+		}},
+	}
+	var names []string
+	for _, row := range rows {
+		names = append(names, row.name)
+		t.Run(row.name, func(t *testing.T) { performAll(t, row.dialogues) })
+	}
+	if diff := cmp.Diff(documentedRows(t), names); diff != "" {
+		t.Errorf("rows of the package comment (-) and of this test (+):\n%s", diff)
+	}
+}
 
-		// Login.
-		{name: "before 220", script: "C: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
-		{name: "120 is no greeting", script: "S: 120 wait\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
-		{name: "120, then 220", script: "S: 120 wait\nlogin\nC: " + port, want: opensPORT},
-		{name: "multi-line 220", script: `
-			S: 220-hello | 230 not me | 220 go on
-			C: ` + port,
-			want: "deny not_logged_in PORT 10.0.1.2:50000"},
-		{name: "after 220", script: "S: 220 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
-		{name: "after USER 331", script: "S: 220 x\nC: USER u\nS: 331 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
-		{name: "after USER 230", script: "S: 220 x\nC: USER u\nS: 230 x\nC: " + port, want: opensPORT},
-		{name: "after USER 232", script: "S: 220 x\nC: USER u\nS: 232 x\nC: " + port, want: opensPORT},
-		{name: "after PASS 332", script: "S: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 332 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
-		{name: "after ACCT 230", script: "S: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 332 x\nC: ACCT a\nS: 230 x\nC: " + port, want: opensPORT},
-		{name: "after PASS 530", script: "S: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 530 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
-		{name: "PASV after PASS 530", script: "S: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 530 x\nC: PASV\nS: " + entering, want: "deny not_logged_in PASV 10.0.2.2:50000"},
-		{name: "HOST 220", script: "S: 220 x\nC: HOST h\nS: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 230 x\nC: " + port, want: opensPORT},
-		{name: "pipelined before 220", script: "C: USER u | PASS p\nS: 220 x | 331 x | 230 x\nC: " + port, want: opensPORT},
-		{name: "no login asked for", script: "S: 220 x\nC: " + port, want: opensPORT,
-			change: func(_ *Config, t *Terms) { t.LoginRequired = false }},
-
-		// Login over.
-		{name: "REIN 220", script: "login\nC: " + port + "\nS: 200 x\nC: REIN\nS: 220 x\nC: " + port,
-			want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
-		{name: "REIN 502", script: "login\nC: " + port + "\nS: 200 x\nC: REIN\nS: 502 x\nwait 31s",
-			want: opensPORT + "\nclose expired PORT 50000"},
-		{name: "REIN without answer yet", script: "login\nC: REIN\nC: " + port, want: opensPORT},
-		{name: "second USER 331", script: "login\nC: " + port + "\nS: 200 x\nC: USER v\nS: 331 x\nC: " + port,
-			want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
-		{name: "second USER 230", script: "login\nC: " + port + "\nS: 200 x\nC: USER v\nS: 230 x\nC: " + port,
-			want: opensPORT + "\nclose logout PORT 50000\n" + opensPORT},
-		{name: "second USER 500", script: "login\nC: USER v\nS: 500 x\nC: " + port, want: opensPORT},
-		{name: "data flows on after REIN", script: "login\nC: " + port + "\nS: 200 x\nuse 20\nestablished\nC: REIN\nS: 220 x\nended",
-			want: opensPORT + "\nuse PORT 50000\nclose finished PORT 50000"},
-
-		// Asked or not.
-		{name: "227 nobody asked for", script: "login\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
-		{name: "227 before any command", script: "S: 220 x\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
-		{name: "227 again", script: "login\nC: PASV\nS: " + entering + "\nS: 227 again 10,0,2,2,195,81",
-			want: opensPASV + "\ndeny unrequested 10.0.2.2:50001"},
-		{name: "227 for EPSV", script: "login\nC: EPSV\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
-		{name: "229 for PASV", script: "login\nC: PASV\nS: " + extended, want: "deny unrequested 10.0.2.2:50000"},
-		{name: "227 for NOOP", script: "login\nC: NOOP\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
-		{name: "227 Logout.", script: "login\nC: NOOP\nS: 227 Logout.", want: ""},
-		{name: "227 without numbers for PASV", script: "login\nC: PASV\nS: 227 Logout.", want: "deny malformed PASV"},
-		{name: "PASV 500", script: "login\nC: PASV\nS: 500 x\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
-		{name: "PASV, EPSV falling back", script: "login\nC: EPSV\nS: 500 x\nC: PASV\nS: " + entering, want: opensPASV},
-		{name: "multi-line 227", script: "login\nC: PASV\nS: 227-text | 227 Entering Passive Mode (10,0,2,2,195,80)", want: opensPASV},
-		{name: "227 inside 211-", script: "login\nC: PASV\nS: 211-text | " + entering + " | 211 end", want: ""},
-		{name: "pipelined PASV and RETR", script: "login\nC: PASV | RETR a\nS: " + entering, want: opensPASV},
-		{name: "two replies in a segment", script: "login\nC: TYPE I | PASV\nS: 200 x | " + entering, want: opensPASV},
-		{name: "late 226", script: "login\nC: PASV\nS: 226 the one before\nS: " + entering, want: opensPASV},
-
-		// EPSV ALL (RFC 2428 4).
-		{name: "EPSV ALL, then PASV", script: "login\nC: EPSV ALL\nS: 200 x\nC: PASV\nS: " + entering, want: "deny epsv_all PASV 10.0.2.2:50000"},
-		{name: "EPSV ALL, then PORT", script: "login\nC: EPSV ALL\nS: 200 x\nC: " + port, want: "deny epsv_all PORT 10.0.1.2:50000"},
-		{name: "EPSV ALL, then EPRT", script: "login\nC: EPSV ALL\nS: 200 x\nC: EPRT |1|10.0.1.2|50000|", want: "deny epsv_all EPRT 10.0.1.2:50000"},
-		{name: "EPSV ALL, then EPSV", script: "login\nC: EPSV ALL\nS: 200 x\nC: EPSV\nS: " + extended, want: opensEPSV},
-		{name: "EPSV ALL refused", script: "login\nC: epsv all\nS: 500 x\nC: " + port, want: opensPORT},
-		{name: "EPSV ALL 229", script: "login\nC: EPSV ALL\nS: " + extended, want: "deny unrequested 10.0.2.2:50000"},
-		{name: "EPSV ALL over with REIN", script: "login\nC: EPSV ALL\nS: 200 x\nC: REIN\nS: 220 x\nC: USER u\nS: 230 x\nC: " + port, want: opensPORT},
-
-		// PORT and its answer.
-		{name: "PORT 200", script: "login\nC: " + port + "\nS: 200 x\nuse 20", want: opensPORT + "\nuse PORT 50000"},
-		{name: "PORT 500", script: "login\nC: " + port + "\nS: 500 x", want: opensPORT + "\nclose refused PORT 50000"},
-		{name: "PORT 425", script: "login\nC: " + port + "\nS: 425 x", want: opensPORT + "\nclose refused PORT 50000"},
-		{name: "PORT used, then 500", script: "login\nC: " + port + "\nuse 20\nS: 500 x", want: opensPORT + "\nuse PORT 50000\nclose refused PORT 50000"},
-		{name: "PORT used before 200", script: "login\nC: " + port + "\nuse 20\nestablished\nS: 200 x\nended",
-			want: opensPORT + "\nuse PORT 50000\nclose finished PORT 50000"},
-		{name: "PORT again", script: "login\nC: " + port + "\nS: 200 x\nC: " + port + "\nS: 200 x",
-			want: opensPORT + "\nclose replaced PORT 50000\n" + opensPORT},
-		{name: "PASV after PORT", script: "login\nC: " + port + "\nS: 200 x\nC: PASV\nS: " + entering,
-			want: opensPORT + "\nclose replaced PORT 50000\n" + opensPASV},
-		{name: "PORT after PASV", script: "login\nC: PASV\nS: " + entering + "\nC: " + port,
-			want: opensPASV + "\nclose replaced PASV 50000\n" + opensPORT},
-		{name: "foreign PORT keeps the former", script: "login\nC: PASV\nS: " + entering + "\nC: PORT 10,9,9,9,195,80",
-			want: opensPASV + "\ndeny foreign_address PORT 10.9.9.9:50000"},
-		{name: "malformed PORT", script: "login\nC: PORT 10,0,1,2,256,80", want: "deny malformed PORT"},
-		{name: "privileged PORT", script: "login\nC: PORT 10,0,1,2,0,22", want: "deny privileged_port PORT 10.0.1.2:22"},
-		{name: "PORT 0", script: "login\nC: PORT 10,0,1,2,0,0", want: "deny privileged_port PORT 10.0.1.2:0"},
-		{name: "control port", script: "login\nC: EPRT |1|10.0.1.2|2121|", want: "deny denied_port EPRT 10.0.1.2:2121"},
-
-		// wait_for_2xx.
-		{name: "waiting PORT", script: "login\nC: " + port, want: "", change: wait2xx},
-		{name: "waiting PORT 200", script: "login\nC: " + port + "\nS: 200 x", want: opensPORT, change: wait2xx},
-		{name: "waiting PORT 500", script: "login\nC: " + port + "\nS: 500 x", want: "", change: wait2xx},
-		{name: "waiting PORT refused by us at once", script: "login\nC: PORT 10,9,9,9,195,80",
-			want: "deny foreign_address PORT 10.9.9.9:50000", change: wait2xx},
-		{name: "waiting PORT, logged out meanwhile", script: "login\nC: REIN | " + port + "\nS: 220 x | 200 x",
-			want: "deny not_logged_in PORT 10.0.1.2:50000", change: wait2xx},
-
-		// TLS and other protection.
-		{name: "AUTH TLS 234", script: "login\nC: " + port + "\nS: 200 x\nC: AUTH TLS\nS: 234 x\nC: " + port,
-			want: opensPORT + "\nclose encrypted PORT 50000"},
-		{name: "AUTH SSL 234", script: "S: 220 x\nC: AUTH SSL\nS: 234 x\nC: USER u\nS: 230 x\nC: " + port, want: ""},
-		{name: "AUTH TLS unanswered", script: "login\nC: AUTH TLS\nC: " + port, want: opensPORT},
-		{name: "AUTH TLS 500", script: "login\nC: AUTH TLS\nS: 500 x\nC: " + port, want: opensPORT},
-		{name: "AUTH TLS, AUTH SSL", script: "login\nC: AUTH TLS\nS: 504 x\nC: AUTH SSL\nS: 234 x\nC: PASV\nS: " + entering, want: ""},
-		{name: "ADAT 235", script: "S: 220 x\nC: AUTH GSSAPI\nS: 334 x\nC: ADAT abc\nS: 235 x\nC: USER u\nS: 232 x\nC: " + port, want: ""},
-		{name: "ADAT 335", script: "S: 220 x\nC: AUTH GSSAPI\nS: 334 x\nC: ADAT abc\nS: 335 x\nC: USER u\nS: 230 x\nC: " + port, want: opensPORT},
-		{name: "the rest of the segment of 234 is TLS", script: "login\nC: AUTH TLS | PASV\nS: 234 x | " + entering, want: ""},
-		{name: "CCC", script: `
-			login
-			C: AUTH TLS
-			S: 234 x
-			C: "\x16\x03\x01\x00\x03abc\x17\x03\x03\x00\x02\r\n"
-			S: "\x16\x03\x03\x00\x04\r\n22\x17\x03\x03\x00\x021\n"
-			C: PASV
-			S: ` + entering,
-			want: opensPASV},
-		{name: "CCC, records cut", script: `
-			login
-			C: AUTH TLS
-			S: 234 x
-			C: "\x16\x03"
-			C: "\x01\x00\x03a"
-			C: "bc"
-			S: "\x16"
-			S: "\x03\x03\x00\x01a"
-			C: ` + port,
-			want: opensPORT},
-		{name: "CCC, server still mid-record", script: `
-			login
-			C: AUTH TLS
-			S: 234 x
-			C: "\x16\x03\x01\x00\x03abc"
-			S: "\x16\x03\x03\x00\x04ab"
-			C: ` + port,
-			want: "deny out_of_step PORT 10.0.1.2:50000"},
-		{name: "after CCC the first line must be FTP", script: `
-			login
-			C: AUTH TLS
-			S: 234 x
-			C: "\x16\x03\x01\x00\x03abc"
-			S: "\x16\x03\x03\x00\x01a"
-			C: what
-			S: ` + entering,
-			want: "deny out_of_step 10.0.2.2:50000"},
-		{name: "no TLS after 234", script: "login\nC: AUTH TLS\nS: 234 x\nC: PASV\nS: " + entering + "\nC: " + port, want: ""},
-		{name: "framing lost", script: `
-			login
-			C: AUTH TLS
-			S: 234 x
-			C: "\x16\x03\x01\x00\x01a\x16\x09\x01\x00\x01a"
-			S: "\x16\x03\x03\x00\x01a"
-			C: ` + port,
-			want: ""},
-
-		// ABOR.
-		{name: "ABOR 426 226", script: "login\nC: " + port + " | RETR a\nS: 200 x | 150 x\nC: ABOR\nS: 426 x | 226 x",
-			want: opensPORT + "\nclose replaced PORT 50000"},
-		{name: "ABOR 225", script: "login\nC: " + port + "\nS: 200 x\nC: ABOR\nS: 225 x\nuse 20",
-			want: opensPORT + "\nuse PORT 50000"},
-		{name: "ABOR with telnet's words", script: `
-			login
-			C: ` + port + ` | RETR a
-			S: 200 x | 150 x
-			C: "\xff\xf4\xff\xf2ABOR\r\n"
-			S: 426 x | 226 x
-			C: PASV
-			S: ` + entering,
-			want: opensPORT + "\nclose replaced PORT 50000\n" + opensPASV},
-		{name: "ABOR unanswered", script: "login\nC: RETR a\nS: 150 x\nC: ABOR\nS: 426 x\nC: PASV\nS: " + entering, want: opensPASV},
-		{name: "ABOR 500", script: "login\nC: ABOR\nS: 500 x\nC: PASV\nS: " + entering, want: opensPASV},
-
-		// QUIT and 421.
-		{name: "QUIT 221", script: "login\nC: " + port + "\nS: 200 x\nC: QUIT\nS: 221 x\nC: " + port,
-			want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
-		{name: "QUIT 500", script: "login\nC: QUIT\nS: 500 x\nC: " + port, want: opensPORT},
-		{name: "pipelined PORT, RETR, QUIT", script: `
-			login
-			C: ` + port + ` | RETR a | QUIT
-			S: 200 x | 150 x
-			use 20
-			established
-			S: 226 x | 221 x
-			S FIN
-			C FIN
-			ended`,
-			want: opensPORT + "\nuse PORT 50000\nclose finished PORT 50000"},
-		{name: "pipelined PORT, RETR, PORT, RETR", script: `
-			login
-			C: ` + port + ` | RETR a | PORT 10,0,1,2,195,81 | RETR b
-			S: 200 x | 150 x | 226 x | 200 x | 150 x`,
-			want: opensPORT + "\nopen PORT 10.0.1.2:50001\nclose replaced PORT 50000"},
-		{name: "pipelined PORT, RETR, PORT refused", script: `
-			login
-			C: ` + port + ` | RETR a | PORT 10,0,1,2,195,81 | RETR b
-			S: 200 x | 150 x | 226 x | 500 x`,
-			want: opensPORT + "\nopen PORT 10.0.1.2:50001\nclose refused PORT 50001"},
-		{name: "421", script: "login\nC: " + port + "\nS: 200 x\nS: 421 timeout\nC: " + port,
-			want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
-
-		// The wrong side.
-		{name: "227 from the client", script: "login\nC: " + entering, want: "deny unrequested 10.0.2.2:50000"},
-		{name: "229 from the client", script: "login\nC: " + extended, want: "deny unrequested 10.0.1.2:50000"},
-		{name: "PORT from the server", script: "login\nS: " + port, want: "deny unrequested PORT 10.0.1.2:50000"},
-		{name: "EPRT from the server", script: "login\nS: EPRT |1|10.0.1.2|50000|", want: "deny unrequested EPRT 10.0.1.2:50000"},
-		{name: "PASV from the server", script: "login\nS: PASV\nC: " + entering, want: "deny unrequested 10.0.2.2:50000"},
-
-		// Not FTP.
-		{name: "HTTP", script: "C: POST / HTTP/1.1 | Host: x |  | " + port + "\nS: 220 x", want: "deny not_ftp PORT 10.0.1.2:50000"},
-		{name: "HTTP to a server that helps", script: "S: 220 x\nC: GET / HTTP/1.1 | USER u\nS: 500 x | 230 x\nC: PASV\nS: " + entering,
-			want: "deny not_ftp PASV 10.0.2.2:50000"},
-		{name: "SMTP", script: "S: 220 mail ESMTP\nC: EHLO x\nS: 250 x\nC: " + port, want: "deny not_ftp PORT 10.0.1.2:50000"},
-		{name: "SSH", script: "S: SSH-2.0-x\nC: USER u\nS: 230 x\nC: " + port, want: "deny not_ftp PORT 10.0.1.2:50000"},
-		{name: "POP3", script: "S: +OK ready\nC: USER u\nS: 230 x\nC: " + port, want: "deny not_ftp PORT 10.0.1.2:50000"},
-		{name: "implicit TLS", script: `
-			C: "\x16\x03\x01\x00\x05abc\ndPORT\n"
-			S: 220 x
-			C: USER u
-			S: 230 x
-			C: ` + port,
-			want: "deny not_ftp PORT 10.0.1.2:50000"},
-		{name: "greeted with 227", script: "S: " + entering, want: "deny not_ftp 10.0.2.2:50000"},
-		{name: "greeted with 500", script: "S: 500 x\nlogin\nC: " + port, want: "deny not_ftp PORT 10.0.1.2:50000"},
-		{name: "first line overlong", script: `
-			S: 220 x
-			C: "USER ` + long + `\r\n"
-			S: 230 x
-			C: ` + port,
-			want: "deny not_ftp PORT 10.0.1.2:50000"},
-
-		// Unanswered lines do not put the rest out of step for ever.
-		{name: "blank line unanswered", script: "login\nC: \"\\r\\n\"\nC: PASV\nS: " + entering, want: opensPASV},
-		{name: "blank line answered", script: "login\nC: \"\\r\\n\"\nS: 500 x\nC: PASV\nS: " + entering, want: opensPASV},
-		{name: "command unanswered", script: "login\nC: NOOP\nC: PASV\nS: " + entering + "\nC: PASV\nS: " + entering,
-			want: "deny out_of_step PASV 10.0.2.2:50000\n" + opensPASV},
-	})
+// documentedRows reads "state: event" of each row of the package comment's table.
+// A row that says no state is of the one before; one that says no effect goes on
+// with the row before.
+func documentedRows(t *testing.T) []string {
+	t.Helper()
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(doc), "# The agreement")
+	table, _, _ = strings.Cut(table, "# Translation")
+	var rows [][2]string
+	var events, effects int // where these columns begin
+	for line := range strings.Lines(table) {
+		line, indented := strings.CutPrefix(strings.TrimRight(line, "\n"), "//\t")
+		if !indented {
+			continue
+		}
+		if effects == 0 {
+			events, effects = strings.Index(line, "event"), strings.Index(line, "effect")
+			continue
+		}
+		line += strings.Repeat(" ", max(0, effects-len(line)))
+		state, event := strings.TrimSpace(line[:events]), strings.TrimSpace(line[events:effects])
+		switch last := len(rows) - 1; {
+		case strings.TrimSpace(line[effects:]) == "":
+			rows[last][0] = strings.TrimSpace(rows[last][0] + " " + state)
+			rows[last][1] = strings.TrimSpace(rows[last][1] + " " + event)
+		case state == "":
+			rows = append(rows, [2]string{rows[last][0], event})
+		default:
+			rows = append(rows, [2]string{state, event})
+		}
+	}
+	var names []string
+	for _, row := range rows {
+		names = append(names, row[0]+": "+row[1])
+	}
+	if len(names) == 0 || slices.Contains(names, ": ") {
+		t.Fatalf("the package comment has no such table: %q", names)
+	}
+	return names
 }
 
 // long is longer than a line may be.

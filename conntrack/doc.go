@@ -9,7 +9,8 @@
 // # The agreement
 //
 // Replies are matched to commands in their order. A reply is the final line of
-// one (RFC 959 4.2); 1xx answers nothing yet. TestLaw5 goes through this table.
+// one (RFC 959 4.2); 1xx answers nothing yet. TestLaw5 goes through this table,
+// and fails when a row of it has no dialogue there.
 //
 //	state                    event                        effect
 //	not greeted              220                          greeted
