@@ -137,7 +137,7 @@ func (t *Tracker) segment(now time.Time, s *session, toServer bool, p *Packet) {
 	if len(p.Payload) > 0 {
 		t.payload(now, s, d, p)
 	}
-	if p.Flags&FIN != 0 && !d.fin {
+	if p.Flags&FIN != 0 && !d.ends() {
 		d.fin, d.finSeq = true, p.Seq+uint32(len(p.Payload))
 	}
 	if s.nat != nil {

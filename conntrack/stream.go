@@ -45,10 +45,14 @@ func (s *stream) start(seq uint32) { s.known, s.next = true, seq }
 // before reports whether sequence number a comes before b (RFC 9293 3.4).
 func before(a, b uint32) bool { return int32(a-b) < 0 }
 
+// ends reports whether it is known where the direction ends. A FIN that bytes
+// have been read beyond of was forged.
+func (s *stream) ends() bool { return s.fin && !before(s.finSeq, s.next) }
+
 // closed reports whether the direction has ended, and was read to its end or
 // heard to it by the receiver.
 func (s *stream) closed() bool {
-	return s.fin && (s.next == s.finSeq || s.heard && s.acked == s.finSeq+1)
+	return s.ends() && (s.next == s.finSeq || s.heard && s.acked == s.finSeq+1)
 }
 
 // atEnd reports whether seq is the one at which a RST counts (RFC 5961 3.2).

@@ -3,6 +3,7 @@ package conntrack
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -42,12 +43,78 @@ func TestThreats(t *testing.T) {
 			want: opensPASV + "\nclose encrypted PASV 50000"},
 
 		// Suricata's own.
-		{name: "wrong direction (#3542)", script: "login\nC: " + port + "\nS: 200 x", want: opensPORT},
 		{name: "EPRT of many fields (#4473)", script: "login\nC: EPRT |1|10.0.1.2|50000|||||||\nS: 500 x\nC: EPRT |||||", want: "deny malformed EPRT\ndeny malformed EPRT"},
 		{name: "same endpoint twice (#4424)", script: "login\nC: PASV\nS: " + entering + "\nC: PASV\nS: " + entering,
 			want: opensPASV + "\nclose replaced PASV 50000\n" + opensPASV},
 		{name: "overlong in one direction only (#6054)", script: "login\nC: PASV\nC: \"" + long + "\"\nS: " + entering, want: opensPASV},
 	})
+}
+
+// A pinhole names both ends, in the direction of the connection, and ends soon:
+// any source for minutes is how RELATED was once abused (CVE-2001-0405).
+// Suricata had the direction wrong (#3542).
+func TestThreatAnySource(t *testing.T) {
+	for command, want := range map[string]Pinhole{
+		port:                          {Src: testServer.Addr(), Dst: netip.MustParseAddrPort("10.0.1.2:50000")},
+		"EPRT |1|10.0.1.2|50000|":     {Src: testServer.Addr(), Dst: netip.MustParseAddrPort("10.0.1.2:50000")},
+		"PASV\nS: " + entering:        {Src: testClient.Addr(), Dst: netip.MustParseAddrPort("10.0.2.2:50000")},
+		"EPSV\nS: 229 ok (|||50000|)": {Src: testClient.Addr(), Dst: netip.MustParseAddrPort("10.0.2.2:50000")},
+	} {
+		st := newStage(newKernel(t, nil), testClient, testServer)
+		st.shake()
+		st.play("login\nC: " + command)
+		want.ID, want.Timeout = st.latest.ID, 30*time.Second
+		if st.latest != want || want.ID == "" {
+			t.Errorf("%s: opened %+v, want %+v", command, st.latest, want)
+		}
+		st.stop()
+	}
+}
+
+// What has no end, or nothing in it, is read in time that grows with its length
+// and no faster, and the session works afterwards: Suricata's parser looped for
+// ever (#5244), and took time that grew with the square (#5314).
+func TestThreatTimeToRead(t *testing.T) {
+	const n = 200_000
+	type speech struct{ client, server, end string }
+	for name, said := range map[string]speech{
+		"line ends":                {"\n", "\n", ""},
+		"carriage returns":         {"\r", "", "\n"},
+		"NULs":                     {"\x00", "\x00", "\n"},
+		"IAC":                      {"\xff", "", "\n"},
+		"subnegotiations":          {"\xff\xfa", "", "\xff\xf0\n"},
+		"a line without end":       {"0123456789", "", "\n"},
+		"commands without answers": {"NOOP\r\n", "", ""},
+		"commands and answers":     {"NOOP\r\n", "200 ok\r\n", ""},
+		"answers without commands": {"", "200 ok\r\n", ""},
+		"a reply of many lines":    {"", "211-x\r\n", "211 x\r\n"},
+		"refusals":                 {"PORT 10,9,9,9,195,80\r\n", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newStage(newKernel(t, nil), testClient, testServer)
+			st.shake()
+			st.play("login")
+			begun := time.Now()
+			for range n / 100 {
+				st.send(&st.c, &st.s, strings.Repeat(said.client, 100), 0)
+				st.send(&st.s, &st.c, strings.Repeat(said.server, 100), 0)
+			}
+			if took := time.Since(begun); took > 5*time.Second { // 50 ms; the square of n takes minutes
+				t.Errorf("%d times %q took %v", n, said.client+said.server, took)
+			}
+			if said.client != "" {
+				st.send(&st.c, &st.s, said.end, 0)
+			}
+			if said.server != "" {
+				st.send(&st.s, &st.c, said.end, 0)
+			}
+			st.play("C: PASV\nS: " + entering + "\nC: PASV\nS: " + entering)
+			if got := told(st.records); !slices.Contains(got, opensPASV) {
+				t.Errorf("afterwards nothing opens: %q", got)
+			}
+			st.stop()
+		})
+	}
 }
 
 // IPv6 with passive mode (Suricata #4447).
@@ -98,6 +165,24 @@ func TestThreatForgedReset(t *testing.T) {
 	st.play("C: PASV\nS: " + entering)
 	if got := told(st.records); !slices.Equal(got, []string{opensPASV}) {
 		t.Errorf("told %q", got)
+	}
+	st.stop()
+}
+
+// A forged FIN neither ends a session nor hides the real ones.
+func TestThreatForgedFIN(t *testing.T) {
+	st := newStage(newKernel(t, nil), testClient, testServer)
+	st.shake()
+	st.play("login\nC: PASV\nS: " + entering)
+	st.packet(&Packet{Src: testClient, Dst: testServer, Seq: st.c.next + 3, Ack: st.c.acked, Flags: ACK | FIN})
+	st.packet(&Packet{Src: testServer, Dst: testClient, Seq: st.s.next + 4, Ack: st.s.acked, Flags: ACK | FIN})
+	st.play("C: NOOP\nS: 200 x\nuse 40001")
+	if got := told(st.records); !slices.Equal(got, []string{opensPASV, "use PASV 50000"}) {
+		t.Errorf("told %q", got)
+	}
+	st.play("C FIN\nS FIN")
+	if n := st.tracker.Counts().Sessions; n != 0 {
+		t.Error("the session goes on behind its end")
 	}
 	st.stop()
 }
