@@ -20,14 +20,16 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts plays testdata/script: each verb's output and exit code, as a
-// user sees them. Two commands are added: "exits CODE COMMAND…" wants that very
-// exit code, "daemon SOCKET ready|not_ready" answers on a socket.
+// user sees them. Three commands are added: "exits CODE COMMAND…" wants that very
+// exit code, "daemon SOCKET ready|not_ready" answers on a socket, "capture FILE
+// DIALOGUE" makes a capture.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits":  exits,
-			"daemon": answer,
+			"exits":   exits,
+			"daemon":  answer,
+			"capture": writeCapture,
 		},
 	})
 }
