@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"ftpinhole/parser"
 )
@@ -24,6 +25,8 @@ type judge struct {
 	// What the other side knows client and server by, where that is translated.
 	client, server netip.Addr
 	peer           bool // 227 means the server, whatever it says
+	// What client and server sent after the dialogue had gone over to TLS.
+	hidden [2][]byte
 }
 
 // replies are the final lines of the server's replies, with their places.
@@ -72,24 +75,38 @@ func (j judge) mayOpen() string {
 	}
 	cmd := parser.ParseCommand([]byte(line.text))
 	switch {
-	case line.client && cmd.Verb == parser.PORT:
-		e, err := parser.ParseHostPort(cmd.Arg)
-		return permitted("PORT", testClient.Addr(), j.client, e.Addr, err)
-	case line.client && cmd.Verb == parser.EPRT:
-		e, err := parser.ParseExtended(cmd.Arg)
-		return permitted("EPRT", testClient.Addr(), j.client, e.Addr, err)
+	case line.client && (cmd.Verb == parser.PORT || cmd.Verb == parser.EPRT):
+		return j.names(cmd.Verb, cmd.Arg)
 	case line.client || len(replyAt) == 0 || replyAt[len(replyAt)-1] != last:
 		return ""
 	}
 	switch code := codes[len(codes)-1]; {
 	case code == 227 && j.waits(parser.PASV, replyAt, codes):
-		e, err := parser.ParsePassive([]byte(line.text[3:]))
+		return j.names(parser.PASV, []byte(line.text[3:]))
+	case code == 229 && j.waits(parser.EPSV, replyAt, codes):
+		return j.names(parser.EPSV, []byte(line.text[3:]))
+	}
+	return ""
+}
+
+// names says what may open at most by an argument of PORT or EPRT, or by a reply
+// to PASV or EPSV.
+func (j judge) names(v parser.Verb, text []byte) string {
+	switch v {
+	case parser.PORT:
+		e, err := parser.ParseHostPort(text)
+		return permitted("PORT", testClient.Addr(), j.client, e.Addr, err)
+	case parser.EPRT:
+		e, err := parser.ParseExtended(text)
+		return permitted("EPRT", testClient.Addr(), j.client, e.Addr, err)
+	case parser.PASV:
+		e, err := parser.ParsePassive(text)
 		if j.peer && err == nil {
 			e.Addr = netip.AddrPortFrom(testServer.Addr(), e.Addr.Port())
 		}
 		return permitted("PASV", testServer.Addr(), j.server, e.Addr, err)
-	case code == 229 && j.waits(parser.EPSV, replyAt, codes):
-		e, err := parser.ParseExtendedPassive([]byte(line.text[3:]))
+	case parser.EPSV:
+		e, err := parser.ParseExtendedPassive(text)
 		return permitted("EPSV", testServer.Addr(), j.server, netip.AddrPortFrom(testServer.Addr(), e.Addr.Port()), err)
 	}
 	return ""
@@ -122,6 +139,60 @@ func (j judge) blind() bool {
 		greeted = greeted || code == 220
 	}
 	return false
+}
+
+// mayOpenBehindTLS says what may open in a dialogue that has gone over to TLS: what
+// is named in the clear text that follows the records (CCC), where both sides are
+// done with these. It does not look at the order of the lines. sure is false
+// when there was TLS a second time.
+func (j judge) mayOpenBehindTLS() (may []string, sure bool) {
+	up, upDone := clearText(j.hidden[0])
+	down, downDone := clearText(j.hidden[1])
+	if len(up) == 0 || !upDone || !downDone {
+		return nil, true
+	}
+	asked := make(map[parser.Verb]bool)
+	for _, line := range up {
+		cmd := parser.ParseCommand([]byte(line))
+		asked[cmd.Verb] = true
+		may = append(may, j.names(cmd.Verb, cmd.Arg))
+	}
+	for _, line := range down {
+		code, text, _ := strings.Cut(line, " ")
+		switch {
+		case code == "234" || code == "235":
+			return nil, false
+		case code == "227" && asked[parser.PASV]:
+			may = append(may, j.names(parser.PASV, []byte(text)))
+		case code == "229" && asked[parser.EPSV]:
+			may = append(may, j.names(parser.EPSV, []byte(text)))
+		}
+	}
+	return may, true
+}
+
+// clearText gives the lines behind TLS records (RFC 8446 5.1). done is false if no
+// whole record came, one has not ended, or something else came.
+func clearText(b []byte) (lines []string, done bool) {
+	records := 0
+	for len(b) > 0 && b[0] >= 20 && b[0] <= 24 {
+		if len(b) < 5 || b[1] != 3 {
+			return nil, false
+		}
+		n := 5 + int(b[3])<<8 + int(b[4])
+		if n == 5 || n > 5+1<<14+2048 || len(b) < n {
+			return nil, false
+		}
+		b = b[n:]
+		records++
+	}
+	r := parser.NewLineReader(testLimits.LineBytes)
+	for line, rest, ok := r.Next(b); ok; line, rest, ok = r.Next(rest) {
+		if !line.Overlong {
+			lines = append(lines, string(line.Text))
+		}
+	}
+	return lines, records > 0
 }
 
 // waits says whether a PASV or EPSV waits for the last reply. Another reply
