@@ -152,8 +152,14 @@ func (s *shard) take(p packet) {
 		s.queueBehind(h, p)
 		return
 	}
-	h := &hold{packet: p, since: s.clock()}
-	s.carryOut(s.tracker.Packet(h.since, &s.pkt), conn, h)
+	now := s.clock()
+	effects := s.tracker.Packet(now, &s.pkt)
+	if len(effects) == 0 { // nearly all
+		s.letGo(p, raw)
+		return
+	}
+	h := &hold{packet: p, since: now}
+	s.carryOut(effects, conn, h)
 	if len(h.pending) == 0 {
 		s.letGo(p, raw)
 		return
