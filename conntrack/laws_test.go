@@ -284,6 +284,55 @@ func TestLaw7RefusalsAreCounted(t *testing.T) {
 	}
 }
 
+// A flood becomes one record a reason and window, and does not hide what is refused
+// to somebody else.
+func TestLaw7FloodOfOneClient(t *testing.T) {
+	k := newKernel(t, nil)
+	flood, other := newStage(k, testClient, testServer), newStage(k, client(1), testServer)
+	for _, st := range []*stage{flood, other} {
+		st.shake()
+		st.play("login")
+	}
+	for range 300 {
+		flood.play("C: PORT 10,9,9,9,195,80\nS: 500 x")
+	}
+	other.play("C: PORT 10,8,8,8,195,80\nS: 500 x")
+	got := told(k.records)
+	if want := "deny foreign_address PORT 10.8.8.8:50000"; len(got) != refusalBurst+1 || got[refusalBurst] != want {
+		t.Errorf("told %q, want %d refusals and %q", got, refusalBurst, want)
+	}
+	k.wait(refusalWindow)
+	got = told(k.records)[refusalBurst+1:]
+	if want := []string{fmt.Sprintf("deny foreign_address PORT 10.9.9.9:50000 x%d", 300-refusalBurst)}; !slices.Equal(got, want) {
+		t.Errorf("told %q when the window had ended, want %q", got, want)
+	}
+	k.stop()
+}
+
+// So many clients cannot fill the memory either, and each refusal is counted.
+func TestLaw7FloodOfManyClients(t *testing.T) {
+	k := newKernel(t, func(c *Config, _ *Terms) { c.Limits.Sessions = 1 })
+	newStage(k, testClient, testServer).shake()
+	const flood = 3 * refusalClients
+	for i := range flood {
+		newStage(k, client(i), testServer).shake()
+		if n := len(k.tracker.refusals.clients); n > refusalClients+1 {
+			t.Fatalf("%d clients are remembered", n)
+		}
+	}
+	k.stop()
+	records, count := 0, 0
+	for _, r := range k.records {
+		if r.Action == Deny {
+			records++
+			count += max(r.Count, 1)
+		}
+	}
+	if count != flood || records > refusalClients+refusalBurst+1 {
+		t.Errorf("%d refusals in %d records, want %d in at most %d", count, records, flood, refusalClients+refusalBurst+1)
+	}
+}
+
 func TestLaw7NoPasswords(t *testing.T) {
 	st := newStage(newKernel(t, nil), testClient, testServer)
 	st.shake()
@@ -369,6 +418,38 @@ func TestLaw8Sessions(t *testing.T) {
 		t.Errorf("told %q, want %q", got, want)
 	}
 	k.stop()
+}
+
+func TestLaw8Pinholes(t *testing.T) {
+	k := newKernel(t, func(c *Config, _ *Terms) { c.Limits.Pinholes = 2 })
+	var stages []*stage
+	for i := range 3 {
+		st := newStage(k, client(i), testServer)
+		st.shake()
+		st.play("login\nC: PASV\nS: " + entering)
+		stages = append(stages, st)
+	}
+	stages[0].play("use 40001\nestablished\nended") // makes room
+	stages[2].play("C: PASV\nS: " + entering)
+	want := []string{opensPASV, opensPASV, "deny limit_total PASV 10.0.2.2:50000", "use PASV 50000", "close finished PASV 50000", opensPASV}
+	if got := told(k.records); !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+	k.stop()
+}
+
+// One session has one pinhole, and a few more for commands that the server has not
+// come to.
+func TestLaw8PinholesOfASession(t *testing.T) {
+	script := "login\nC: " + port + " | RETR a"
+	want := opensPORT
+	for i := range maxAhead {
+		script += fmt.Sprintf(" | PORT 10,0,1,2,195,%d | RETR a", 81+i)
+		if i < maxAhead-1 {
+			want += fmt.Sprintf("\nopen PORT 10.0.1.2:%d", 50001+i)
+		}
+	}
+	perform(t, dialogue{script: script, want: want + fmt.Sprintf("\ndeny limit_session PORT 10.0.1.2:%d", 50000+maxAhead)})
 }
 
 func TestLaw8PerClient(t *testing.T) {
