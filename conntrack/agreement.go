@@ -33,7 +33,6 @@ type agreement struct {
 	loggedIn bool
 	over     bool // 221 or 421: the session is about to end
 	epsvAll  bool // RFC 2428 4
-	secures  bool // AUTH or ADAT was asked for
 
 	claimed string // the latest user name answered
 	user    string // who is logged in
@@ -89,8 +88,6 @@ func (t *Tracker) clientLine(now time.Time, s *session, line parser.Line) {
 		if s.joined {
 			t.logout(now, s, Logout)
 		}
-	case parser.AUTH, parser.ADAT:
-		s.secures = true
 	case parser.EPSV:
 		out.all = bytes.EqualFold(cmd.Arg, []byte("ALL"))
 	case parser.Unknown:

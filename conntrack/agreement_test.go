@@ -256,7 +256,7 @@ func TestLaw5(t *testing.T) {
 			{name: "EPSV ALL, then EPSV", script: "login\nC: EPSV ALL\nS: 200 x\nC: EPSV\nS: " + extended, want: opensEPSV},
 			{name: "EPSV ALL refused", script: "login\nC: epsv all\nS: 500 x\nC: " + port, want: opensPORT},
 		}},
-		{"AUTH or ADAT was sent: 234, 235", []dialogue{
+		{"any: 234, 235 (AUTH, ADAT)", []dialogue{
 			{name: "AUTH TLS 234", script: "login\nC: " + port + "\nS: 200 x\nC: AUTH TLS\nS: 234 x\nC: " + port,
 				want: opensPORT + "\nclose encrypted PORT 50000"},
 			{name: "AUTH SSL 234", script: "S: 220 x\nC: AUTH SSL\nS: 234 x\nC: USER u\nS: 230 x\nC: " + port, want: ""},
@@ -266,7 +266,11 @@ func TestLaw5(t *testing.T) {
 			{name: "ADAT 235", script: "S: 220 x\nC: AUTH GSSAPI\nS: 334 x\nC: ADAT abc\nS: 235 x\nC: USER u\nS: 232 x\nC: " + port, want: ""},
 			{name: "ADAT 335", script: "S: 220 x\nC: AUTH GSSAPI\nS: 334 x\nC: ADAT abc\nS: 335 x\nC: USER u\nS: 230 x\nC: " + port, want: opensPORT},
 			{name: "the rest of the segment of 234 is TLS", script: "login\nC: AUTH TLS | PASV\nS: 234 x | " + entering, want: ""},
-			{name: "234 nobody asked for", script: "login\nC: NOOP\nS: 234 x\nC: " + port, want: opensPORT},
+			{name: "234 that answers something else", script: "login\nC: NOOP\nS: 234 x\nC: " + port, want: ""},
+			{name: "AUTH in a line that is too long", script: "login\nC: " + port + "\nS: 200 x\nC: \"AUTH TLS" + strings.Repeat(" ", 5000) + "\\r\\n\"\nS: 234 x\nC: " + port,
+				want: opensPORT + "\nclose encrypted PORT 50000"},
+			{name: "AUTH behind a bare CR", script: "login\nC: " + port + "\nS: 200 x\nC: \"NOOP\\rAUTH TLS\\r\\n\"\nS: 200 x | 234 x\nC: " + port,
+				want: opensPORT + "\nclose encrypted PORT 50000"},
 		}},
 		{"blind: TLS records", []dialogue{
 			{name: "PORT in a TLS record", script: `

@@ -31,7 +31,6 @@ func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
 		s.over = true
 		return
 	}
-	lost := s.step != inStep
 	cmd, matched := s.answered(rep.Code)
 	if cmd.marks && s.step == needReply {
 		s.step = inStep
@@ -41,9 +40,10 @@ func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
 		t.entered(now, s, s.realigned(cmd, parser.PASV), rep)
 	case rep.Code == 229:
 		t.entered(now, s, s.realigned(cmd, parser.EPSV), rep)
-	case (rep.Code == 234 || rep.Code == 235) && (lost || s.secures):
-		// What comes now is protected (RFC 4217 4, RFC 2228 3). Once it was asked
-		// for, it does not matter which command the reply seems to answer.
+	case rep.Code == 234 || rep.Code == 235:
+		// What comes now is protected (RFC 4217 4, RFC 2228 3), whichever command
+		// the reply seems to answer: AUTH may stand in a line that was too long,
+		// behind a bare CR, or in bytes that were missed.
 		t.goBlind(now, s)
 	case matched:
 		t.takeEffect(now, s, cmd, rep.Code)

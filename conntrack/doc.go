@@ -41,7 +41,7 @@
 //	  wait_for_2xx           PORT, EPRT                   opens with its 2xx
 //	PORT, EPRT outstanding   4xx, 5xx to it               shut, refused, unless data flows
 //	EPSV ALL outstanding     2xx to it                    PORT, EPRT, PASV denied, epsv_all
-//	AUTH or ADAT was sent    234, 235                     pinholes shut, blind
+//	any                      234, 235 (AUTH, ADAT)        pinholes shut, blind
 //	blind                    TLS records                  passed over
 //	                         clear text after a record    as joined (CCC, RFC 4217 12.3)
 //	                         anything else                blind for good

@@ -122,23 +122,12 @@ func (j judge) loggedIn(codes []int) bool {
 	return slices.Contains(codes, 230) || slices.Contains(codes, 232)
 }
 
-// blind says whether the dialogue has gone over to TLS: AUTH or ADAT, and
-// later 234 or 235.
+// blind says whether the dialogue has gone over to TLS: a greeting, and later 234
+// or 235.
 func (j judge) blind() bool {
-	at, verbs := j.verbs()
-	first := slices.IndexFunc(verbs, func(v parser.Verb) bool { return v == parser.AUTH || v == parser.ADAT })
-	if first < 0 {
-		return false
-	}
-	replyAt, codes := j.replies()
-	greeted := false
-	for i, code := range codes {
-		if greeted && replyAt[i] > at[first] && (code == 234 || code == 235) {
-			return true
-		}
-		greeted = greeted || code == 220
-	}
-	return false
+	_, codes := j.replies()
+	greeting := slices.Index(codes, 220)
+	return greeting >= 0 && slices.ContainsFunc(codes[greeting:], func(code int) bool { return code == 234 || code == 235 })
 }
 
 // mayOpenBehindTLS says what may open in a dialogue that has gone over to TLS: what
