@@ -34,55 +34,29 @@ var families = [...]uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}
 // own reports whether a chain is ours.
 func (cfg Config) own(c *chain) bool { return c.family == unix.NFPROTO_INET && c.table == cfg.Table }
 
-// acceptLines plays the first packet of a data connection, marked, and related if
-// it is expected, through every filter chain at our hooks: none may drop it.
+// acceptLines plays the first packet of a data connection, related if it is
+// expected, through every filter chain on its way: none may drop it.
 func acceptLines(rs *ruleset, cfg Config, expected bool) []Row {
 	const name = "accept line"
 	var rows []Row
-	add := func(r Row) {
-		if !slices.Contains(rows, r) { // IPv6 as IPv4
-			rows = append(rows, r)
-		}
-	}
 	state := uint32(stateNew)
 	if expected {
 		state = stateRelated
 	}
 	var judged []string
-	for _, hook := range cfg.Hooks {
-		number, ok := hookNumber(hook)
-		if !ok {
-			continue
-		}
+	for _, hook := range cfg.way() {
 		for _, family := range families {
-			for _, c := range rs.base(number, family) {
+			for _, c := range rs.base(hook, family) {
 				if c.kind != "filter" || cfg.own(c) {
 					continue
 				}
 				if !slices.Contains(judged, c.String()) {
 					judged = append(judged, c.String())
 				}
-				pkt := packet{family: family, state: state, mark: cfg.Mark, markKnown: cfg.Mark}
-				if c.priority <= markedAt {
-					pkt.mark = 0
-				}
-				w := &walk{rs: rs, pkt: pkt}
-				switch f := w.through(c); {
-				case f.kind == accepted:
-				case f.kind == unsure:
-					add(Row{Name: name, Level: Warning, Detail: fmt.Sprintf("it depends on %s whether data connections pass", f.at),
-						Mend: "put this line before it: " + acceptLine(c, cfg.Mark)})
-				case c.priority <= markedAt:
-					add(Row{Name: name, Level: Error,
-						Detail: fmt.Sprintf("%s drops data connections at priority %d, before they are marked at %d", f.at, c.priority, markedAt),
-						Mend:   fmt.Sprintf("give this chain a priority above %d (filter is 0)", markedAt)})
-				case w.conditional != "":
-					add(Row{Name: name, Level: Warning,
-						Detail: fmt.Sprintf("%s accepts the mark, but only under conditions of its own; else %s drops", w.conditional, f.at),
-						Mend:   "if data connections end as blocked: " + acceptLine(c, cfg.Mark)})
-				default:
-					add(Row{Name: name, Level: Error,
-						Detail: fmt.Sprintf("%s drops data connections", f.at), Mend: acceptLine(c, cfg.Mark)})
+				row := rs.judge(cfg, c, packet{family: family, state: state, mark: cfg.Mark, markKnown: cfg.Mark})
+				row.Name = name
+				if row.Level != OK && !slices.Contains(rows, row) { // IPv6 as IPv4
+					rows = append(rows, row)
 				}
 			}
 		}
@@ -99,6 +73,81 @@ func acceptLines(rs *ruleset, cfg Config, expected bool) []Row {
 		rows = append(rows, r)
 	}
 	return rows
+}
+
+// way are the hooks that a data connection comes by, in order: ours, and what is
+// before and behind them.
+func (cfg Config) way() []uint32 {
+	passed := make(map[uint32]bool)
+	for _, name := range cfg.Hooks {
+		switch name {
+		case "forward":
+			passed[prerouting], passed[forward], passed[postrouting] = true, true, true
+		case "input":
+			passed[prerouting], passed[input] = true, true
+		case "output":
+			passed[output], passed[postrouting] = true, true
+		}
+	}
+	return slices.DeleteFunc(allHooks(), func(hook uint32) bool { return !passed[hook] })
+}
+
+// judge plays the packet through one chain. The row is ok if it passes.
+func (rs *ruleset) judge(cfg Config, c *chain, pkt packet) Row {
+	w := &walk{rs: rs, pkt: pkt}
+	marked := c.hook == postrouting || c.hook != prerouting && c.priority > markedAt
+	if !marked {
+		w.pkt.mark = 0
+	}
+	const conntrackAt = -200 // NF_IP_PRI_CONNTRACK
+	if (c.hook == prerouting || c.hook == output) && c.priority < conntrackAt {
+		w.pkt.state = stateInvalid
+	}
+	switch f := w.through(c); {
+	case f.kind == accepted, !marked && rs.anyPort(c, w.pkt):
+		return Row{}
+	case !marked:
+		return tooEarly(cfg, c, w.conditional, f)
+	case f.kind == unsure:
+		return Row{Level: Warning, Detail: fmt.Sprintf("it depends on %s whether data connections pass", f.at),
+			Mend: "put this line before it: " + acceptLine(c, cfg.Mark)}
+	case w.conditional != "":
+		return Row{Level: Warning, Detail: fmt.Sprintf("%s accepts the mark, but only under conditions of its own; else %s drops", w.conditional, f.at),
+			Mend: "if data connections end as blocked: " + acceptLine(c, cfg.Mark)}
+	default:
+		return Row{Level: Error, Detail: fmt.Sprintf("%s drops data connections", f.at), Mend: acceptLine(c, cfg.Mark)}
+	}
+}
+
+// anyPort plays the packet through a chain with the first and the last port of
+// data connections.
+func (rs *ruleset) anyPort(c *chain, pkt packet) bool {
+	for _, pkt.dport = range []uint16{1024, 65535} {
+		w := &walk{rs: rs, pkt: pkt}
+		if w.through(c).kind != accepted {
+			return false
+		}
+	}
+	return true
+}
+
+// tooEarly is about a chain that comes before the mark: no line helps there.
+func tooEarly(cfg Config, c *chain, conditional string, f fate) Row {
+	row := Row{Level: Error,
+		Detail: fmt.Sprintf("%s drops data connections at priority %d, before they are marked at %d", f.at, c.priority, markedAt),
+		Mend:   fmt.Sprintf("give this chain a priority above %d (filter is 0)", markedAt)}
+	if c.hook == prerouting {
+		row.Detail = fmt.Sprintf("%s drops data connections at prerouting, before they are marked", f.at)
+		row.Mend = fmt.Sprintf("let TCP to ports from 1024 on pass there, and drop in a chain at %s, which sees the mark", strings.Join(cfg.Hooks, ", "))
+	}
+	switch {
+	case f.kind == unsure:
+		row.Level, row.Detail = Warning, fmt.Sprintf("it depends on %s whether data connections pass, before they are marked", f.at)
+	case conditional != "":
+		row.Level, row.Detail = Warning, fmt.Sprintf("%s accepts under conditions of its own; else %s", conditional, row.Detail)
+		row.Mend = "if data connections never come: " + row.Mend
+	}
+	return row
 }
 
 // acceptLine is the command that mends a chain that drops.
@@ -122,7 +171,8 @@ func xtablesLine(mark uint32) string {
 
 // isXtables tells a table of iptables-nft by its names.
 func isXtables(c *chain) bool {
-	return c.legacy || c.family != unix.NFPROTO_INET && c.table == "filter" && slices.Contains([]string{"INPUT", "FORWARD", "OUTPUT"}, c.name)
+	return c.legacy || c.family != unix.NFPROTO_INET && slices.Contains([]string{"filter", "mangle", "raw", "security"}, c.table) &&
+		slices.Contains([]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}, c.name)
 }
 
 // xtablesTool is the program that changes a chain.

@@ -101,6 +101,25 @@ func TestAcceptLine(t *testing.T) {
 			ruleset: strings.Replace(base("inet", "forward", line), "priority 0", "priority -150", 1)},
 		{name: "after it, at mangle", level: OK,
 			ruleset: strings.Replace(base("inet", "forward", line), "priority 0", "priority -89", 1)},
+		{name: "before the mark is set, for some", level: Warning, mend: "priority above -90",
+			ruleset: strings.Replace(base("inet", "forward", `iifname "lan" accept`), "priority 0", "priority -150", 1)},
+		{name: "prerouting", ruleset: base("inet", "prerouting", line), level: Error, mend: "drop in a chain at forward"},
+		{name: "prerouting that lets them pass", ruleset: base("inet", "prerouting", "tcp dport >= 1024 accept"), level: OK},
+		{name: "prerouting that lets some pass", ruleset: base("inet", "prerouting", "tcp dport 50000-51000 accept"), level: Warning, mend: "drop in a chain at forward"},
+		{name: "prerouting that lets new ones pass", ruleset: base("inet", "prerouting", "ct state new,established accept"), level: OK},
+		{name: "prerouting that knows no connections yet", level: Error, mend: "drop in a chain at forward",
+			ruleset: strings.Replace(base("inet", "prerouting", "ct state new,established accept"), "priority 0", "priority -300", 1)},
+		{name: "prerouting against spoofing", level: OK,
+			ruleset: strings.Replace(base("inet", "prerouting", "fib saddr . iif oif missing drop\nct state invalid drop"), "policy drop", "policy accept", 1)},
+		{name: "prerouting of traffic that does not come in", ruleset: base("inet", "prerouting", ""), hooks: "output", level: OK},
+		{name: "postrouting", ruleset: base("inet", "postrouting", "ct state established accept"), level: Error, mend: "nft insert rule inet fw forwards ct mark"},
+		{name: "postrouting with the line", ruleset: base("inet", "postrouting", line), level: OK},
+		{name: "postrouting of what the gateway sends", ruleset: base("inet", "postrouting", ""), hooks: "output", level: Error, mend: "nft insert"},
+		{name: "postrouting of what stays here", ruleset: base("inet", "postrouting", ""), hooks: "input", level: OK},
+		{name: "iptables, mangle", level: Error, mend: "iptables -t mangle -I POSTROUTING -m connmark",
+			shell: "iptables-nft -t mangle -P POSTROUTING DROP"},
+		{name: "iptables, raw", level: Error, mend: "drop in a chain at forward",
+			shell: "iptables-nft -t raw -A PREROUTING -p tcp -j DROP"},
 		{name: "second chain drops", level: Error, mend: "insert rule inet late forwards",
 			ruleset: base("inet", "forward", line) + strings.Replace(strings.Replace(base("inet", "forward", ""), "fw {", "late {", 1), "priority 0", "priority 10", 1)},
 		{name: "firewalld", level: Error, mend: "firewalld takes no line",
@@ -156,6 +175,7 @@ func TestAcceptLineMends(t *testing.T) {
 			nft(t, base("inet", "forward", "ct state established accept")+base("ip6", "forward", "drop"))
 		},
 		func(t *testing.T) { shell(t, "iptables-nft -A FORWARD -j REJECT; ip6tables-nft -P FORWARD DROP") },
+		func(t *testing.T) { shell(t, "iptables-nft -t mangle -P POSTROUTING DROP") },
 	} {
 		inNetNS(t)
 		before(t)
@@ -164,7 +184,7 @@ func TestAcceptLineMends(t *testing.T) {
 			if row.Level == OK {
 				break
 			}
-			shell(t, strings.ReplaceAll(row.Mend, "tables -I", "tables-nft -I"))
+			shell(t, strings.ReplaceAll(row.Mend, "tables -", "tables-nft -"))
 		}
 		if row := worst(t, defaults(), "accept line"); row.Level != OK {
 			t.Errorf("after its own mends: %+v", row)

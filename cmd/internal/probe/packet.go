@@ -31,6 +31,7 @@ func (b bits) whole() bool {
 // Bits of ct state, as nft and the xt matches have them
 // (NF_CT_STATE_BIT, include/uapi/linux/netfilter/nf_conntrack_common.h).
 const (
+	stateInvalid     = 1 << 0 // also before conntrack
 	stateEstablished = 1 << 1
 	stateRelated     = 1 << 2
 	stateNew         = 1 << 3

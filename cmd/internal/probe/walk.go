@@ -30,8 +30,8 @@ type walk struct {
 	visit func(c *chain, r rule, matches answer, certain bool)
 
 	rules int
-	// conditional is a rule that accepts for the mark's sake, but only under
-	// conditions that we do not know.
+	// conditional is a rule that accepts, of marked packets for the mark's sake,
+	// but only under conditions that we do not know.
 	conditional string
 	// unmarked says that this walk only asks what the mark changes.
 	unmarked bool
@@ -86,7 +86,7 @@ func (w *walk) chain(c *chain, depth int, certain bool) fate {
 			switch {
 			case surely && ends:
 				return f
-			case !surely && f.kind == accepted && w.conditional == "" && w.byMark(c, r, v, depth):
+			case !surely && f.kind == accepted && w.conditional == "" && w.meant(c, r, v, depth):
 				w.conditional = here
 			}
 		}
@@ -94,11 +94,11 @@ func (w *walk) chain(c *chain, depth int, certain bool) fate {
 	return fate{}
 }
 
-// byMark reports whether a rule that accepts does so because of the mark: it
-// would not without.
-func (w *walk) byMark(c *chain, r rule, v verdict, depth int) bool {
+// meant reports whether a rule that accepts means our packet: one with a mark
+// because of that, and not without.
+func (w *walk) meant(c *chain, r rule, v verdict, depth int) bool {
 	if w.unmarked || w.pkt.mark == 0 {
-		return false
+		return !w.unmarked
 	}
 	without := &walk{rs: w.rs, pkt: w.pkt, rules: w.rules, unmarked: true}
 	without.pkt.mark = 0
