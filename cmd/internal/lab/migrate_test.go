@@ -10,12 +10,16 @@ import (
 // Moving from the kernel's helper and back, as the page has it.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []string{"nftables", "iptables"} {
-		t.Run(kind, func(t *testing.T) {
+	for _, reader := range []struct{ name, kind, iptables string }{
+		{"nftables", "nftables", "nft"},
+		{"iptables-nft", "iptables", "nft"},
+		{"iptables-legacy", "iptables", "legacy"},
+	} {
+		t.Run(reader.name, func(t *testing.T) {
 			t.Parallel()
 			l := lab.New(t)
 			l.Fresh()
-			chooseIptables(t, l, "nft") // check cannot look into the other one's tables
+			chooseIptables(t, l, reader.iptables)
 			l.StartServer("vsftpd", lab.Server)
 			shell(t, l, lab.Fresh, block{text: "sysctl -w net.ipv4.ip_forward=1"})
 			for _, b := range blocks(t, "quick-start.md") {
@@ -23,7 +27,7 @@ func TestMigrate(t *testing.T) {
 					shell(t, l, lab.Fresh, b)
 				}
 			}
-			migrate(t, l, kind)
+			migrate(t, l, reader.kind)
 		})
 	}
 }
