@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -55,7 +56,7 @@ anew, for logrotate.`,
 // refuseKernelHelper keeps the daemon from working beside the kernel's helper
 // on the same ports, unless it was told to or only observes.
 func refuseKernelHelper(c config.Config) error {
-	if c.Observe || c.AllowKernelHelper {
+	if c.Observe || c.AllowKernelHelper || len(c.Ports) == 0 {
 		return nil
 	}
 	rows, err := probe.Helpers(probeConfig(c))
@@ -77,6 +78,7 @@ type operator struct {
 	level    *slog.LevelVar                // of the daemon's own log
 	confined confine.How
 	reload   sync.Mutex // one after the other: what was read last is in effect last
+	ports    []uint16   // that are in effect
 }
 
 // Status says also how the process is confined.
@@ -94,9 +96,15 @@ func (o *operator) Reload(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", control.ErrBadConfig, o.confined.Explain(err))
 	}
+	added := c
+	added.Ports = slices.DeleteFunc(slices.Clone(c.Ports), func(p uint16) bool { return slices.Contains(o.ports, p) })
+	if err := refuseKernelHelper(added); err != nil {
+		return fmt.Errorf("%w: %w", control.ErrBadConfig, err)
+	}
 	if err := o.Gateway.Reload(c); err != nil {
 		return err
 	}
+	o.ports = c.Ports
 	setLevel(o.level, c)
 	return nil
 }
@@ -115,7 +123,7 @@ func run(ctx context.Context, c config.Config, s *settings, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	op := &operator{Gateway: g, load: s.load, level: &level}
+	op := &operator{Gateway: g, load: s.load, level: &level, ports: c.Ports}
 	server, err := control.Listen(c.Socket, op, log, control.WithOperator(op), control.WithFeed(g.Feed()))
 	if err != nil {
 		return errors.Join(err, g.Close())

@@ -18,7 +18,7 @@ func TestDocumentedReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := regexp.MustCompile("(?m)^\\| `([a-z0-9_.]+)` \\|.*\\| (yes|restart|at start) \\|").FindAllStringSubmatch(string(page), -1)
+	rows := regexp.MustCompile("(?m)^\\| `([a-z0-9_.]+)` \\|.*\\| (yes|restart) \\|").FindAllStringSubmatch(string(page), -1)
 	if len(rows) < 30 {
 		t.Errorf("%d keys were found on the page", len(rows))
 	}
@@ -40,8 +40,7 @@ func TestManPageReload(t *testing.T) {
 		t.Errorf("%d keys were found on the page", len(items))
 	}
 	for _, item := range items {
-		const atStart = "allow_kernel_helper" // not refused, and without effect
-		if refused := refuses(t, item[1]); refused == (item[3] != "") && item[1] != atStart {
+		if refused := refuses(t, item[1]); refused == (item[3] != "") {
 			t.Errorf("%s: a reload refuses it: %v; the page says %q", item[1], refused, item[3])
 		}
 	}

@@ -109,3 +109,32 @@ func TestKernelHelperIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// Nor does a reload add a port that the kernel's helper serves.
+func TestReloadRefusesAPortOfTheKernelHelper(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("kernel-helper")
+	path := filepath.Join(t.TempDir(), "f.toml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("ports = [2121]\n")
+	d := l.StartDaemon("--config", path)
+	write("ports = [2121, 21]\n")
+	_, stderr, code := l.Program(lab.Gateway, nil, "reload", "--socket", d.Socket)
+	if code != 3 || !strings.Contains(stderr, "attaches the kernel's FTP helper to port 21") || !strings.Contains(stderr, "allow_kernel_helper") {
+		t.Errorf("exit %d, want 3; it says %q", code, stderr)
+	}
+	if status, _, _ := l.Program(lab.Gateway, nil, "status", "--socket", d.Socket); !strings.Contains(status, "port 2121 ") {
+		t.Errorf("the refused port is in effect:\n%s", status)
+	}
+	write("ports = [2121, 21]\nallow_kernel_helper = true\n")
+	if _, stderr, code := l.Program(lab.Gateway, nil, "reload", "--socket", d.Socket); code != 0 {
+		t.Errorf("exit %d; it says %q", code, stderr)
+	}
+	d.Stop()
+}
