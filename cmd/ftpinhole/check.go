@@ -31,7 +31,8 @@ feature, and 1 for other errors.`,
 		c, err := s.load()
 		rows := []probe.Row{{Name: "config", Detail: "fine"}}
 		if err != nil {
-			rows[0] = probe.Row{Name: "config", Level: probe.Error, Cause: probe.BadConfig, Detail: err.Error()}
+			rows[0] = probe.Row{Name: "config", Level: probe.Error, Cause: probe.BadConfig, Detail: err.Error(),
+				Mend: "man 5 ftpinhole.toml has every key, its values and its default"}
 		} else {
 			rows = append(rows, probe.Run(cmd.Context(), probeConfig(c))...)
 		}

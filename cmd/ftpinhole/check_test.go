@@ -75,6 +75,9 @@ func check(t *testing.T, config string) (code int, levels map[string]string, std
 	}
 	levels = make(map[string]string)
 	for _, r := range rows {
+		if r.Level != "ok" && (r.Detail == "" || r.Mend == "") {
+			t.Errorf("a row without its mend: %+v", r)
+		}
 		levels[r.Name] = r.Level
 	}
 	return code, levels, errs.String()

@@ -18,7 +18,7 @@ type reaches struct {
 	certain bool
 }
 
-func (r reaches) String() string { return fmt.Sprintf("rule %d of %s", r.rule.handle, r.chain) }
+func (r reaches) String() string { return r.chain.nameOf(r.rule) }
 
 // wherever plays packets through all chains at the hooks and gives the rules
 // that they reach, each once, certain ones first.
@@ -148,11 +148,12 @@ func helpers(rs *ruleset, cfg Config) []Row {
 	})
 	var rows []Row
 	for _, r := range found {
-		row := Row{Name: name, Level: Error, Mend: "delete that rule",
+		row := Row{Name: name, Level: Error, Mend: r.chain.deletion(r.rule),
 			Detail: fmt.Sprintf("%s attaches the kernel's FTP helper to port %d", r, r.port)}
 		if !r.certain {
 			row.Level = Warning
 			row.Detail = fmt.Sprintf("%s may attach the kernel's FTP helper to port %d", r, r.port)
+			row.Mend = "if it does: " + row.Mend
 		}
 		rows = append(rows, row)
 	}

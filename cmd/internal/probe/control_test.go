@@ -134,7 +134,7 @@ func TestKernelHelper(t *testing.T) {
 			ct helper set tcp dport map { 8021 : "std" }
 			}
 			}`},
-		{name: "iptables", level: Error, shell: "iptables-nft -t raw -A PREROUTING -p tcp --dport 21 -j CT --helper ftp"},
+		{name: "iptables", level: Error, shell: "iptables-nft -t raw -A PREROUTING -p udp --dport 69 -j ACCEPT; iptables-nft -t raw -A PREROUTING -p tcp --dport 21 -j CT --helper ftp"},
 		{name: "iptables, other port", level: OK, shell: "iptables-nft -t raw -A PREROUTING -p tcp --dport 8021 -j CT --helper ftp"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -151,6 +151,12 @@ func TestKernelHelper(t *testing.T) {
 			}
 			if row.Level != tt.level {
 				t.Errorf("%v (%s), want %v", row.Level, row.Detail, tt.level)
+			}
+			if row.Level == Error { // what a mend says must mend
+				shell(t, strings.ReplaceAll(row.Mend, "iptables -", "iptables-nft -"))
+				if after := worst(t, defaults(), "kernel helper"); after.Level == Error {
+					t.Errorf("after %s: %s", row.Mend, after.Detail)
+				}
 			}
 		})
 	}

@@ -59,8 +59,8 @@ func (rs *ruleset) addLegacyTable(l legacyFamily, table string, info legacyInfo,
 			}
 			continue
 		}
-		e.rule.handle = uint64(c.lines + 1) // as --line-numbers counts
 		c.lines++
+		e.rule.handle, e.rule.line = uint64(c.lines), c.lines
 		if e.foreign {
 			continue
 		}

@@ -96,7 +96,7 @@ func TestLegacyOtherRows(t *testing.T) {
 		level            Level
 		detail           string
 	}{
-		{"helper", "iptables-legacy -t raw -A PREROUTING -p tcp --dport 21 -j CT --helper ftp", "kernel helper", Error, "rule 1 of chain PREROUTING of table raw of iptables-legacy attaches"},
+		{"helper", "iptables-legacy -t raw -A PREROUTING -p udp -j ACCEPT; iptables-legacy -t raw -A PREROUTING -p tcp --dport 21 -j CT --helper ftp", "kernel helper", Error, "rule 2 of chain PREROUTING of table raw of iptables-legacy attaches"},
 		{"helper on another port", "iptables-legacy -t raw -A PREROUTING -p tcp --dport 8021 -j CT --helper ftp", "kernel helper", OK, ""},
 		{"mark saved", "iptables-legacy -t mangle -A POSTROUTING -j CONNMARK --save-mark", "mark", Warning, "chain POSTROUTING of table mangle of iptables-legacy"},
 		{"mark restored", "iptables-legacy -t mangle -A PREROUTING -j CONNMARK --restore-mark", "mark", Warning, "chain PREROUTING of table mangle of iptables-legacy copies the whole ct mark"},
@@ -108,6 +108,11 @@ func TestLegacyOtherRows(t *testing.T) {
 			shell(t, tt.shell)
 			if row := worst(t, defaults(), tt.row); row.Level != tt.level || !strings.Contains(row.Detail, tt.detail) {
 				t.Errorf("%+v, want %v, %q", row, tt.level, tt.detail)
+			} else if row.Level == Error {
+				shell(t, row.Mend)
+				if after := worst(t, defaults(), tt.row); after.Level == Error {
+					t.Errorf("after %s: %s", row.Mend, after.Detail)
+				}
 			}
 		})
 	}

@@ -51,7 +51,24 @@ type chain struct {
 
 type rule struct {
 	handle uint64
+	line   int // as iptables --line-numbers counts
 	exprs  []expression
+}
+
+// nameOf says which rule of the chain it is, as the tool that shows it does.
+func (c *chain) nameOf(r rule) string {
+	if isXtables(c) {
+		return fmt.Sprintf("rule %d of %s", r.line, c)
+	}
+	return fmt.Sprintf("rule with handle %d of %s", r.handle, c)
+}
+
+// deletion is the command that takes a rule away.
+func (c *chain) deletion(r rule) string {
+	if isXtables(c) {
+		return fmt.Sprintf("%s -t %s -D %s %d", xtablesTool(c.chainKey), c.table, c.name, r.line)
+	}
+	return fmt.Sprintf("nft delete rule %s %s %s handle %d", familyName(c.family), c.table, c.name, r.handle)
 }
 
 // expression keeps the kernel's name and attributes: a library that leaves out
@@ -175,7 +192,7 @@ func (rs *ruleset) addRule(family uint8, a map[uint16][]byte) error {
 	if c == nil {
 		return nil // made since the chains were listed
 	}
-	var r rule
+	r := rule{line: len(c.rules) + 1}
 	if b := a[unix.NFTA_RULE_HANDLE]; len(b) == 8 {
 		r.handle = binary.BigEndian.Uint64(b)
 	}

@@ -76,7 +76,7 @@ func (w *walk) chain(c *chain, depth int, certain bool) fate {
 		if matches == no {
 			continue
 		}
-		here := fmt.Sprintf("rule %d of %s", r.handle, c)
+		here := c.nameOf(r)
 		for _, v := range verdicts {
 			surely := matches == yes && len(verdicts) == 1
 			f, ends := w.verdict(c, v, depth, certain && surely)
