@@ -2,6 +2,7 @@ package probe
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -158,11 +159,11 @@ func helpers(rs *ruleset, cfg Config) []Row {
 		rows = append(rows, row)
 	}
 	loaded := modules("nf_conntrack_ftp", "nf_nat_ftp")
-	switch auto, _ := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_helper"); {
-	case strings.TrimSpace(string(auto)) == "1" && len(loaded) > 0 && slices.Contains(cfg.Ports, 21):
+	switch ports := attachedByItself(os.DirFS("/"), cfg.Ports); {
+	case len(ports) > 0:
 		rows = append(rows, Row{Name: name, Level: Error,
-			Detail: "net.netfilter.nf_conntrack_helper=1 attaches " + loaded[0] + " to port 21",
-			Mend:   "sysctl -w net.netfilter.nf_conntrack_helper=0"})
+			Detail: sysctl("nf_conntrack_helper") + "=1 attaches the kernel's FTP helper to port " + portList(ports),
+			Mend:   setSysctl("nf_conntrack_helper", "0")})
 	case len(loaded) > 0:
 		rows = append(rows, Row{Name: name, Level: Warning,
 			Detail: strings.Join(loaded, " and ") + " loaded; harmless while no rule attaches it",
@@ -201,6 +202,27 @@ func (rs *ruleset) attachesFTP(c *chain, e expression) bool {
 			text(info[helperAt:helperAt+helperLen]) == "ftp"
 	}
 	return false
+}
+
+// attachedByItself gives those of our ports to which the kernel attaches its
+// helper without a rule: it did so on request until Linux 6.0, on port 21 unless
+// the module was told others.
+func attachedByItself(root fs.FS, ours []uint16) []uint16 {
+	const module = "sys/module/nf_conntrack_ftp" // also where it is built in
+	auto, err := fs.ReadFile(root, "proc/sys/net/netfilter/nf_conntrack_helper")
+	if err != nil || strings.TrimSpace(string(auto)) != "1" {
+		return nil
+	}
+	if _, err := fs.Stat(root, module); err != nil {
+		return nil
+	}
+	theirs := "21"
+	if b, err := fs.ReadFile(root, module+"/parameters/ports"); err == nil { // root's to read
+		theirs = strings.TrimSpace(string(b))
+	}
+	return slices.DeleteFunc(slices.Clone(ours), func(p uint16) bool {
+		return !slices.Contains(strings.Split(theirs, ","), strconv.Itoa(int(p)))
+	})
 }
 
 // modules gives those of the names that are loaded.

@@ -2,8 +2,10 @@ package probe
 
 import (
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"golang.org/x/sys/unix"
 )
@@ -159,6 +161,30 @@ func TestKernelHelper(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Until Linux 6.0 the kernel attached its helper without any rule.
+func TestAttachedByItself(t *testing.T) {
+	const sysctl, module, ports = "proc/sys/net/netfilter/nf_conntrack_helper", "sys/module/nf_conntrack_ftp/initstate", "sys/module/nf_conntrack_ftp/parameters/ports"
+	for name, tt := range map[string]struct {
+		files map[string]string
+		want  []uint16
+	}{
+		"a kernel of today":       {map[string]string{module: "live"}, nil},
+		"switched off":            {map[string]string{sysctl: "0\n", module: "live"}, nil},
+		"no module":               {map[string]string{sysctl: "1\n"}, nil},
+		"its ports are not known": {map[string]string{sysctl: "1\n", module: "live"}, []uint16{21}},
+		"its ports are known":     {map[string]string{sysctl: "1\n", ports: "21,2121,8021\n"}, []uint16{21, 2121}},
+		"other ports":             {map[string]string{sysctl: "1\n", ports: "8021\n"}, nil},
+	} {
+		root := make(fstest.MapFS)
+		for path, text := range tt.files {
+			root[path] = &fstest.MapFile{Data: []byte(text)}
+		}
+		if got := attachedByItself(root, []uint16{21, 2121}); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
 	}
 }
 
