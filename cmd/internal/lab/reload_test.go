@@ -74,7 +74,8 @@ func TestThousandReloads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var heap []int
+	var heap, resident []int
+	files := openFiles(t, d)
 	begun := time.Now()
 	for i := range reloads {
 		write(fmt.Sprintf("pinhole_timeout = '%ds'\nports = [21, %d]\nhooks = [%s]\n[limits]\nsessions = %d\n[policy]\nlowest_port = %d\n",
@@ -92,7 +93,7 @@ func TestThousandReloads(t *testing.T) {
 		default:
 		}
 		if i%100 == 99 {
-			heap = append(heap, liveHeap(t, d))
+			heap, resident = append(heap, liveHeap(t, d)), append(resident, residentMB(t, d))
 		}
 	}
 	took := time.Since(begun)
@@ -102,13 +103,17 @@ func TestThousandReloads(t *testing.T) {
 	for _, n := range transfers {
 		total += n
 	}
-	t.Logf("%d reloads in %v, %d transfers beside them; live heap, each 100 reloads, in MB: %d", reloads, took.Round(time.Millisecond), total, heap)
+	t.Logf("%d reloads in %v, %d transfers beside them; each 100 reloads, in MB: live heap %d, resident %d",
+		reloads, took.Round(time.Millisecond), total, heap, resident)
 	if total < reloads/10 {
 		t.Errorf("only %d transfers: no load", total)
 	}
 	if warm, last := heap[1], heap[len(heap)-1]; last > warm+3 {
 		t.Errorf("the heap grew from %d MB to %d MB: it keeps %d kB of each reload", warm, last, (last-warm)<<10/(reloads-200))
 	}
+
+	lab.Eventually(t, 10*time.Second, fmt.Sprintf("no file or socket more than the %d before", files),
+		func() bool { return openFiles(t, d) <= files })
 
 	after := held(t, l)
 	for _, id := range before {
@@ -150,6 +155,34 @@ func liveHeap(t *testing.T, d *lab.Daemon) int {
 		t.Fatal(err)
 	}
 	return mb
+}
+
+// residentMB is the memory of the process, for people: see liveHeap.
+func residentMB(t *testing.T, d *lab.Daemon) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kB := regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`).FindSubmatch(status)
+	if kB == nil {
+		t.Fatalf("no VmRSS in\n%s", status)
+	}
+	n, err := strconv.Atoi(string(kB[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n >> 10
+}
+
+// openFiles counts the daemon's files and sockets.
+func openFiles(t *testing.T, d *lab.Daemon) int {
+	t.Helper()
+	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
 }
 
 // transfer fetches a file, each time in another way.
