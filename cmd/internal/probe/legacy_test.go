@@ -99,7 +99,7 @@ func TestLegacyOtherRows(t *testing.T) {
 		{"helper", "iptables-legacy -t raw -A PREROUTING -p udp -j ACCEPT; iptables-legacy -t raw -A PREROUTING -p tcp --dport 21 -j CT --helper ftp", "kernel helper", Error, "rule 2 of chain PREROUTING of table raw of iptables-legacy attaches"},
 		{"helper on another port", "iptables-legacy -t raw -A PREROUTING -p tcp --dport 8021 -j CT --helper ftp", "kernel helper", OK, ""},
 		{"mark saved", "iptables-legacy -t mangle -A POSTROUTING -j CONNMARK --save-mark", "mark", Warning, "chain POSTROUTING of table mangle of iptables-legacy"},
-		{"mark restored", "iptables-legacy -t mangle -A PREROUTING -j CONNMARK --restore-mark", "mark", Warning, "chain PREROUTING of table mangle of iptables-legacy copies the whole ct mark"},
+		{"mark restored", "iptables-legacy -t mangle -A PREROUTING -j CONNMARK --restore-mark", "mark", Warning, "chain PREROUTING of table mangle of iptables-legacy copies bits 0x30000000"},
 		{"mark compared", "iptables-legacy -t mangle -A PREROUTING -m connmark --mark 7 -j ACCEPT", "mark", Warning, "rule 1 of chain PREROUTING of table mangle of iptables-legacy compares"},
 		{"a range is open", "iptables-legacy -P FORWARD DROP; iptables-legacy -A FORWARD -p tcp -m multiport --dports 50000:51000 -j ACCEPT", "open ports", Warning, "50000"},
 	} {

@@ -29,10 +29,10 @@ func marks(rs *ruleset, cfg Config) []Row {
 	}
 	ours := cfg.Mark | controlMark
 	add(markUsers(rs, cfg, ours, func(u markUse) bool { return u.copies }),
-		"copies the whole ct mark to packets, also our bits of it: rules and routes (ip rule … fwmark) that compare whole marks do not know packets of FTP any more",
+		fmt.Sprintf("copies bits %#x of the ct mark to packets too: rules and routes (ip rule … fwmark) that compare whole marks do not know those of FTP connections", ours),
 		fmt.Sprintf("leave the bits out there (nft: meta mark set ct mark and %#x; iptables: --restore-mark --nfmask %#[1]x --ctmask %#[1]x)", ^ours))
 	add(markUsers(rs, cfg, ours, func(u markUse) bool { return u.compares }),
-		fmt.Sprintf("compares bits %#x of the ct mark together with others: it does not know FTP connections, which carry one of them", ours),
+		fmt.Sprintf("compares bits %#x of the ct mark together with others: FTP connections, which carry one of them, match otherwise than without", ours),
 		fmt.Sprintf("compare the other bits only (nft: ct mark and %#x == …; iptables: -m connmark --mark …/%#[1]x)", ^ours))
 	if len(rows) == 0 {
 		rows = []Row{{Name: name, Detail: fmt.Sprintf("nobody else uses bits %#x", ours)}}
