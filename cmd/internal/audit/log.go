@@ -12,24 +12,34 @@ import (
 )
 
 const (
-	queued     = 65536           // records that may wait for the disk
-	retryEvery = time.Second     // between attempts while writing fails
-	closeWait  = 5 * time.Second // for a disk or pipe that does not take the rest
+	queuedOthers   = 65536           // records that may wait for the disk
+	queuedRefusals = 8192            // and refusals
+	retryEvery     = time.Second     // between attempts while writing fails
+	behindAfter    = 5 * time.Second // how long records may wait until Ready says no
+	closeWait      = 5 * time.Second // for a disk or pipe that does not take the rest
 )
 
-// ErrClosed is the error of Reopen on a log that was closed.
-var ErrClosed = errors.New("the audit log is closed")
+// Errors that are told apart with errors.Is.
+var (
+	// ErrClosed: the log was closed.
+	ErrClosed = errors.New("the audit log is closed")
+	// ErrBehind: records wait for the disk.
+	ErrBehind = errors.New("the audit log is behind: its disk is too slow")
+)
 
 // Log is the audit file. Its own goroutine writes: whatever the disk does,
 // Write takes no time. All methods may be called from any goroutine.
 type Log struct {
 	path    string
 	log     *slog.Logger
-	records chan *conntrack.Record
-	reopen  chan sink     // holds at most the newest file
-	closing chan struct{} // closed by Close
-	done    chan struct{} // closed when the goroutine has ended
+	records chan *conntrack.Record // in their order; others and refusals bound what is in it
+	reopen  chan sink              // holds at most the newest file
+	closing chan struct{}          // closed by Close
+	done    chan struct{}          // closed when the goroutine has ended
 
+	others, refusals room // a flood of refusals takes no room from other records
+
+	since      atomic.Int64 // since when the records in hand wait, Unix nanoseconds; 0: there are none
 	written    atomic.Uint64
 	inHand     atomic.Int64 // records that the writer has encoded, not written
 	lost       atomic.Uint64
@@ -41,35 +51,68 @@ type Log struct {
 	closed bool
 }
 
+// room is how many records of a kind may wait.
+type room struct {
+	most int64
+	left atomic.Int64
+}
+
+func (r *room) fill(most int64) {
+	r.most = most
+	r.left.Store(most)
+}
+
+// enter takes a place, if there is one. Who has left gives it back.
+func (r *room) enter() bool {
+	if r.left.Add(-1) < 0 {
+		r.left.Add(1)
+		return false
+	}
+	return true
+}
+
+func (r *room) leave() { r.left.Add(1) }
+
+// roomFor is where a record waits.
+func (l *Log) roomFor(r *conntrack.Record) *room {
+	if r.Action == conntrack.Deny {
+		return &l.refusals
+	}
+	return &l.others
+}
+
 // Open opens the audit file for appending (0640, its directory 0750 where
-// they are missing) and starts its writer. If a crash left half a line at the
-// end of the file, the next record begins on a new one.
+// they are missing) and starts its writer. Half a record that a crash left at
+// the end of the file is removed.
 func Open(path string, log *slog.Logger) (*Log, error) {
-	f, err := openFile(path)
+	f, err := openFile(path, log)
 	if err != nil {
 		return nil, err
 	}
-	l := newLog(f, queued, log)
+	_ = f.check() // if that fails, the first record tries again, and says so
+	l := newLog(f, queuedOthers, queuedRefusals, log)
 	l.path = path
 	return l, nil
 }
 
-func newLog(s sink, length int, log *slog.Logger) *Log {
+func newLog(s sink, others, refusals int64, log *slog.Logger) *Log {
 	l := &Log{
 		log:     log,
-		records: make(chan *conntrack.Record, length),
+		records: make(chan *conntrack.Record, others+refusals),
 		reopen:  make(chan sink, 1),
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
 	}
+	l.others.fill(others)
+	l.refusals.fill(refusals)
 	w := &writer{log: l, out: s}
 	go w.run()
 	return l
 }
 
 // Write hands over a record. It never blocks: when the disk is so far behind
-// that the queue is full, the record is lost, and counted. Records written
-// after Close are lost too.
+// that the queue is full, the record is lost, and counted. Refusals have room
+// of their own. Records written after Close are lost too.
 func (l *Log) Write(r conntrack.Record) {
 	select {
 	case <-l.closing:
@@ -77,14 +120,19 @@ func (l *Log) Write(r conntrack.Record) {
 		return
 	default:
 	}
-	select {
-	case l.records <- &r:
-	default:
-		total := l.lost.Add(1)
-		now := time.Now().Unix()
-		if last := l.complained.Load(); last != now && l.complained.CompareAndSwap(last, now) {
-			l.log.Error("audit records lost: the file is too slow or cannot be written; see to its disk", "path", l.path, "lost", total)
-		}
+	if !l.roomFor(&r).enter() {
+		l.lose()
+		return
+	}
+	l.records <- &r // which has a place for each that entered
+}
+
+// lose counts a lost record, and says so once a second at the most.
+func (l *Log) lose() {
+	total := l.lost.Add(1)
+	now := time.Now().Unix()
+	if last := l.complained.Load(); last != now && l.complained.CompareAndSwap(last, now) {
+		l.log.Error("audit records lost: the file is too slow or cannot be written; see to its disk", "path", l.path, "lost", total)
 	}
 }
 
@@ -108,6 +156,25 @@ func (l *Log) Err() error {
 	return nil
 }
 
+// Ready is nil if a record that is written now would be kept, and the use and
+// close that may follow it: the file takes what it is given, in time, and half
+// of the queue is free.
+func (l *Log) Ready() error {
+	select {
+	case <-l.closing:
+		return ErrClosed
+	default:
+	}
+	if err := l.Err(); err != nil {
+		return err
+	}
+	since := l.since.Load()
+	if l.others.left.Load() < l.others.most/2 || since != 0 && time.Since(time.Unix(0, since)) > behindAfter {
+		return ErrBehind
+	}
+	return nil
+}
+
 // Reopen opens the path anew, for logrotate. Records handed over after it
 // has returned are in the new file. On an error the old file stays in use.
 func (l *Log) Reopen() error {
@@ -116,7 +183,7 @@ func (l *Log) Reopen() error {
 	if l.closed {
 		return ErrClosed
 	}
-	f, err := openFile(l.path)
+	f, err := openFile(l.path, l.log)
 	if err != nil {
 		return err
 	}

@@ -9,11 +9,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"ftpinhole/conntrack"
 
 	"go.uber.org/goleak"
 )
@@ -126,10 +129,14 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// A kill -9 or a full disk can leave half a line.
+// A kill -9 or a full disk can leave half a line. Of a record nothing stays;
+// what is none of ours is left, and ended.
 func TestHalfLine(t *testing.T) {
 	tests := []struct{ name, before, want string }{
-		{"half a line", "{\"a\":1}\n{\"time", "{\"a\":1}\n{\"time\n"},
+		{"half a record", "{\"a\":1}\n{\"time", "{\"a\":1}\n"},
+		{"nothing else", "{\"timestamp\":\"20", ""},
+		{"half of another line", "{\"a\":1}\nroot:x:0", "{\"a\":1}\nroot:x:0\n"},
+		{"a long line without end", strings.Repeat("x", 2*longestLine), strings.Repeat("x", 2*longestLine) + "\n"},
 		{"a whole line", "{\"a\":1}\n", "{\"a\":1}\n"},
 		{"empty", "", ""},
 	}
@@ -153,6 +160,30 @@ func TestHalfLine(t *testing.T) {
 				t.Errorf("file is now %q", got)
 			}
 		})
+	}
+}
+
+// Wherever a record is cut, it is removed at the next start, before anything is
+// written; and what came before it stays.
+func TestCutRecord(t *testing.T) {
+	r := opened()
+	r.User, r.Path = strings.Repeat("\x1b", 256), strings.Repeat("\xff\x00", 512)
+	line := Append(nil, &r)
+	path := filepath.Join(t.TempDir(), "audit.json")
+	for n := 0; n < len(line); n += 1 + n/50 { // all of the first, then fewer
+		if err := os.WriteFile(path, append(bytes.Clone(line), line[:n]...), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		l, err := Open(path, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, line) {
+			t.Fatalf("cut after %d bytes: %q, %v", n, got, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -249,7 +280,7 @@ func (d *disk) bytes() []byte {
 func TestFullDiskRecovers(t *testing.T) {
 	for _, err := range []error{syscall.ENOSPC, nil} { // nil: short without a word
 		d := &disk{room: 1000, err: err}
-		l := newLog(d, queued, quiet)
+		l := newLog(d, queuedOthers, queuedRefusals, quiet)
 		for i := range 1000 {
 			write(l, fmt.Sprint(i))
 		}
@@ -283,7 +314,7 @@ func TestFullDiskRecovers(t *testing.T) {
 func TestFullQueueDropsAndCounts(t *testing.T) {
 	var logged bytes.Buffer
 	d := &disk{err: syscall.ENOSPC}
-	l := newLog(d, 8, slog.New(slog.NewTextHandler(&syncWriter{w: &logged}, nil)))
+	l := newLog(d, 8, 4, slog.New(slog.NewTextHandler(&syncWriter{w: &logged}, nil)))
 	write(l, "x")
 	eventually(t, "an error", func() bool { return l.Failures() > 0 })
 	const n = 5000
@@ -307,6 +338,87 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 	}
 	if c := strings.Count(logged.String(), "audit records lost"); c < 1 || c > 2 {
 		t.Errorf("%d complaints for %d records in under a second", c, n)
+	}
+}
+
+// A flood of refusals takes no room from other records, whose order with them
+// stays; and the log says that it is behind when it is.
+func TestRefusalsPushOutNothing(t *testing.T) {
+	d := &disk{err: syscall.ENOSPC}
+	l := newLog(d, 8, 4, quiet)
+	write(l, "0")
+	eventually(t, "an error", func() bool { return l.Failures() > 0 })
+	refusal := opened()
+	refusal.Action, refusal.Pinhole.ID = conntrack.Deny, "no"
+	for range 1000 {
+		l.Write(refusal)
+	}
+	if l.Lost() != 1000-4 {
+		t.Errorf("%d refusals are lost of 1000, want all but 4", l.Lost())
+	}
+	for i := range 8 {
+		write(l, fmt.Sprint(i+1))
+	}
+	if l.Lost() != 1000-4 {
+		t.Errorf("%d other records are lost", l.Lost()-(1000-4))
+	}
+	d.add(1 << 30)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"0", "no", "no", "no", "no", "1", "2", "3", "4", "5", "6", "7", "8"}
+	if got := ids(t, d.bytes()); !slices.Equal(got, want) {
+		t.Errorf("in the file: %v, want %v", got, want)
+	}
+}
+
+// stuck is a disk that takes its time.
+type stuck struct{ begun, release chan struct{} }
+
+func (s stuck) Write(p []byte) (int, error) {
+	select {
+	case s.begun <- struct{}{}:
+	default:
+	}
+	<-s.release
+	return len(p), nil
+}
+
+func (s stuck) Close() error { return nil }
+
+// Ready is what audit.required asks: a disk that hangs is no error of the
+// file's, and yet nothing is written.
+func TestReady(t *testing.T) {
+	s := stuck{make(chan struct{}, 1), make(chan struct{})}
+	l := newLog(s, 8, 100, quiet)
+	write(l, "in hand")
+	<-s.begun
+	for range 100 {
+		r := opened()
+		r.Action = conntrack.Deny
+		l.Write(r)
+	}
+	for range 4 {
+		if err := l.Ready(); err != nil {
+			t.Error(err)
+		}
+		write(l, "x")
+	}
+	write(l, "more than half")
+	if err := l.Ready(); !errors.Is(err, ErrBehind) {
+		t.Errorf("the queue is half full: %v", err)
+	}
+	close(s.release)
+	eventually(t, "it is ready again", func() bool { return l.Ready() == nil })
+	l.since.Store(time.Now().Add(-behindAfter - time.Second).UnixNano())
+	if err := l.Ready(); !errors.Is(err, ErrBehind) {
+		t.Errorf("a record waits too long: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Ready(); !errors.Is(err, ErrClosed) {
+		t.Errorf("a closed log: %v", err)
 	}
 }
 
@@ -339,7 +451,7 @@ func TestCloseOnFullDiskSaysSo(t *testing.T) {
 // file holds a part is whole in the new one.
 func TestSwapWithHalfALine(t *testing.T) {
 	first, second := &disk{room: 700, err: syscall.ENOSPC}, &disk{room: 1 << 30}
-	l := newLog(first, queued, quiet)
+	l := newLog(first, queuedOthers, queuedRefusals, quiet)
 	for i := range 10 {
 		write(l, fmt.Sprint(i))
 	}
@@ -365,7 +477,7 @@ func TestSwapWithHalfALine(t *testing.T) {
 func TestAfterReopenOnlyTheNewFile(t *testing.T) {
 	for range 20 {
 		old, next := &disk{room: 1 << 30}, &disk{room: 1 << 30}
-		l := newLog(old, queued, quiet)
+		l := newLog(old, queuedOthers, queuedRefusals, quiet)
 		old.mu.Lock() // the writer is stuck in the old file
 		write(l, "before")
 		eventually(t, "the writer has it", func() bool { return len(l.records) == 0 })
@@ -458,7 +570,7 @@ func BenchmarkWrite(b *testing.B) {
 	r := opened()
 	b.ReportAllocs()
 	for b.Loop() {
-		for len(l.records) > queued/2 {
+		for len(l.records) > queuedOthers/2 {
 			time.Sleep(time.Millisecond)
 		}
 		l.Write(r)

@@ -55,6 +55,10 @@ func (w *writer) run() {
 
 // take encodes a record.
 func (w *writer) take(r *conntrack.Record) {
+	w.log.roomFor(r).leave()
+	if len(w.buf) == 0 {
+		w.log.since.Store(time.Now().UnixNano())
+	}
 	w.buf = Append(w.buf, r)
 	w.log.inHand.Add(1)
 }
@@ -109,6 +113,9 @@ func (w *writer) flush() bool {
 	w.log.written.Add(uint64(lines))
 	w.log.inHand.Add(int64(-lines))
 	w.buf = append(w.buf[:0], w.buf[whole:]...)
+	if len(w.buf) == 0 {
+		w.log.since.Store(0)
+	}
 	if err != nil {
 		w.log.failures.Add(1)
 		w.log.failure.Store(&err)

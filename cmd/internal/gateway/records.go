@@ -14,7 +14,7 @@ func (g *Gateway) record(r conntrack.Record) {
 }
 
 // unrecorded is why a record written now might not be kept, or nil.
-func (g *Gateway) unrecorded() error { return errors.Join(g.audit.Err(), g.trail.Ready()) }
+func (g *Gateway) unrecorded() error { return errors.Join(g.audit.Ready(), g.trail.Ready()) }
 
 // recordLost closes, in the records, the pinholes of a daemon that did not end
 // properly. Its table is gone by now, and they with it.
