@@ -77,6 +77,7 @@ func (s source) Status() control.Status {
 		Pinholes: control.PinholeCounts{Open: 2, Opened: 9, Used: 7, Refused: 5}, Packets: 100, VerdictErrors: 1, Overruns: 2, RecordsLost: 3,
 	}
 	if !s.ready {
+		st.RecordsWaiting, st.AuditTrouble = 12, "the audit log cannot be written: no space left on device; see to its disk"
 		st.Reason, st.Table = "the table is lost; it will be made again", "absent"
 	}
 	return st

@@ -85,11 +85,20 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 		{"sessions", fmt.Sprintf("%d, and %d half open", s.Sessions, s.HalfOpen)},
 		{"pinholes", fmt.Sprintf("%d open; since the start %d opened, %d used, %d refused", s.Pinholes.Open, s.Pinholes.Opened, s.Pinholes.Used, s.Pinholes.Refused)},
 		{"packets", fmt.Sprintf("%d read, %d verdict errors, %d overruns", s.Packets, s.VerdictErrors, s.Overruns)},
-		{"audit", fmt.Sprintf("%d records lost", s.RecordsLost)},
+		{"audit", recordsLine(s)},
 	} {
 		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
 	}
 	return t.Flush()
+}
+
+// recordsLine is how records are written: first why they are not, if so.
+func recordsLine(s control.Status) string {
+	counts := fmt.Sprintf("%d records wait, %d lost", s.RecordsWaiting, s.RecordsLost)
+	if s.AuditTrouble == "" {
+		return counts
+	}
+	return printable(s.AuditTrouble) + " (" + counts + ")"
 }
 
 // cellOr is a sentence of the daemon's, on one printable line.

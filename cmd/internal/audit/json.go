@@ -62,6 +62,7 @@ func appendPinhole(o *object, r *conntrack.Record) {
 	if p.Dst.IsValid() { // a refused endpoint may well name port 0
 		o.number("dest_port", uint64(p.Dst.Port()))
 	}
+	o.port("from_port", p.FromPort)
 	o.addr("nat_src_ip", p.SeenAs)
 	o.addr("nat_dest_ip", p.Outside.Addr())
 	o.port("nat_dest_port", p.Outside.Port())

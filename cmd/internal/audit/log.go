@@ -24,7 +24,7 @@ var (
 	// ErrClosed: the log was closed.
 	ErrClosed = errors.New("the audit log is closed")
 	// ErrBehind: records wait for the disk.
-	ErrBehind = errors.New("the audit log is behind: its disk is too slow")
+	ErrBehind = errors.New("the audit log is behind: its disk is too slow; see to it")
 )
 
 // Log is the audit file. Its own goroutine writes: whatever the disk does,
@@ -166,7 +166,7 @@ func (l *Log) Ready() error {
 	default:
 	}
 	if err := l.Err(); err != nil {
-		return err
+		return fmt.Errorf("the audit log cannot be written: %w; see to its disk", err)
 	}
 	since := l.since.Load()
 	if l.others.left.Load() < l.others.most/2 || since != 0 && time.Since(time.Unix(0, since)) > behindAfter {

@@ -70,7 +70,7 @@ func TestRoundTrip(t *testing.T) {
 	d := &daemon{status: Status{
 		Ready: true, Version: "1.2.3", PID: 42, Since: since, Backend: "nft", QueueNum: 2100, Queues: 4, Ports: []uint16{21, 2121},
 		Hooks: []string{"forward"}, Table: "present", Sessions: 3, HalfOpen: 1,
-		Pinholes: PinholeCounts{Open: 1, Opened: 9, Used: 7, Refused: 2}, Packets: 100, VerdictErrors: 1, Overruns: 2, RecordsLost: 3,
+		Pinholes: PinholeCounts{Open: 1, Opened: 9, Used: 7, Refused: 2}, Packets: 100, VerdictErrors: 1, Overruns: 2, RecordsWaiting: 4, RecordsLost: 3, AuditTrouble: "no space",
 	}}
 	for i := range 2000 {
 		d.pinholes = append(d.pinholes, PinholeInfo{ID: fmt.Sprint(i), User: "\x1b[31m\xff", Opened: since, ExpiresIn: 1.5})

@@ -33,6 +33,7 @@ type line struct {
 		SrcPort  uint16     `json:"src_port"`
 		DestIP   netip.Addr `json:"dest_ip"`
 		DestPort uint16     `json:"dest_port"`
+		FromPort uint16     `json:"from_port"`
 		NATSrc   netip.Addr `json:"nat_src_ip"`
 		NATDest  netip.Addr `json:"nat_dest_ip"`
 		NATPort  uint16     `json:"nat_dest_port"`
@@ -57,6 +58,7 @@ type ending struct {
 	ToClient *uint64 `json:"bytes_toclient"`
 	Duration float64 `json:"duration_s"`
 	Observed bool    `json:"observed"`
+	Made     bool    `json:"reconstructed"`
 }
 
 // ParseRecord reads a line of the audit file. Members that it does not know
@@ -79,12 +81,12 @@ func ParseRecord(text []byte) (conntrack.Record, error) {
 		FlowID: l.FlowID, Client: netip.AddrPortFrom(l.SrcIP, l.SrcPort), Server: netip.AddrPortFrom(l.DestIP, l.DestPort),
 		User: l.FTP.User, Mode: modeOf(l.FTP.Mode), Command: l.FTP.Command, Transfer: l.FTP.Transfer, Path: l.FTP.Path,
 		Pinhole: conntrack.Pinhole{
-			ID: l.Pinhole.ID, Src: l.Pinhole.SrcIP, SrcPort: l.Pinhole.SrcPort,
+			ID: l.Pinhole.ID, Src: l.Pinhole.SrcIP, SrcPort: l.Pinhole.SrcPort, FromPort: l.Pinhole.FromPort,
 			Dst: netip.AddrPortFrom(l.Pinhole.DestIP, l.Pinhole.DestPort), Timeout: seconds(l.Pinhole.Timeout),
 			SeenAs: l.Pinhole.NATSrc, Outside: netip.AddrPortFrom(l.Pinhole.NATDest, l.Pinhole.NATPort),
 			Backend: l.Pinhole.Backend,
 		},
-		Count: l.Pinhole.Count, Observed: e.Observed, Duration: seconds(e.Duration),
+		Count: l.Pinhole.Count, Observed: e.Observed, Reconstructed: e.Made, Duration: seconds(e.Duration),
 		Pinholes: l.Session.Pinholes, Denied: l.Session.Denied, Encrypted: l.Session.Encrypted, Conflicts: l.Session.Conflicts,
 	}
 	if r.Action == 0 {

@@ -37,7 +37,7 @@ func record(t *rapid.T) conntrack.Record {
 		Server: netip.AddrPortFrom(addr(t, "server"), port.Draw(t, "server port")),
 		User:   text.Draw(t, "user"), Mode: conntrack.Mode(rapid.IntRange(0, 2).Draw(t, "mode")),
 		Command: text.Draw(t, "command"), Transfer: text.Draw(t, "transfer"), Path: text.Draw(t, "path"),
-		Observed: rapid.Bool().Draw(t, "observed"),
+		Observed: rapid.Bool().Draw(t, "observed"), Reconstructed: rapid.Bool().Draw(t, "reconstructed"),
 	}
 	if rapid.Bool().Draw(t, "counted") {
 		r.Counted, r.BytesToServer, r.BytesToClient = true, rapid.Uint64().Draw(t, "to server"), rapid.Uint64().Draw(t, "to client")
@@ -53,7 +53,7 @@ func record(t *rapid.T) conntrack.Record {
 	}
 	r.Count = rapid.IntRange(0, 99).Draw(t, "count")
 	r.Pinhole = conntrack.Pinhole{
-		ID: text.Draw(t, "id"), Src: addr(t, "src"), SrcPort: port.Draw(t, "src port"), Timeout: micros("timeout"),
+		ID: text.Draw(t, "id"), Src: addr(t, "src"), SrcPort: port.Draw(t, "src port"), FromPort: port.Draw(t, "from port"), Timeout: micros("timeout"),
 	}
 	if rapid.Bool().Draw(t, "has dst") {
 		r.Pinhole.Dst = netip.AddrPortFrom(addr(t, "dst"), port.Draw(t, "dst port"))

@@ -37,7 +37,11 @@ type Status struct {
 	Packets       uint64 `json:"packets"`        // packets that came through the queues
 	VerdictErrors uint64 `json:"verdict_errors"` // verdicts that the kernel did not take
 	Overruns      uint64 `json:"overruns"`       // times that a queue or event socket overflowed
-	RecordsLost   uint64 `json:"records_lost"`   // audit records that are in no file
+
+	// The audit log and the trail together.
+	RecordsWaiting int    `json:"records_waiting"`         // to be written
+	RecordsLost    uint64 `json:"records_lost"`            // never will be
+	AuditTrouble   string `json:"audit_trouble,omitempty"` // why they wait, if not for a moment only
 
 	// RefusedByReason splits Pinholes.Refused up, by the audit trail's reasons.
 	RefusedByReason map[string]uint64 `json:"refused_by_reason,omitempty"`

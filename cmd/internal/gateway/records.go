@@ -1,7 +1,7 @@
 package gateway
 
 import (
-	"errors"
+	"fmt"
 
 	"ftpinhole/conntrack"
 )
@@ -13,8 +13,17 @@ func (g *Gateway) record(r conntrack.Record) {
 	g.feed.Publish(r)
 }
 
-// unrecorded is why a record written now might not be kept, or nil.
-func (g *Gateway) unrecorded() error { return errors.Join(g.audit.Ready(), g.trail.Ready()) }
+// unrecorded is why a record written now might not be kept, in one line, or nil.
+func (g *Gateway) unrecorded() error {
+	log, trail := g.audit.Ready(), g.trail.Ready()
+	switch {
+	case log != nil && trail != nil:
+		return fmt.Errorf("%w; %w", log, trail)
+	case trail != nil:
+		return trail
+	}
+	return log
+}
 
 // recordLost closes, in the records, the pinholes of a daemon that did not end
 // properly. Its table is gone by now, and they with it.

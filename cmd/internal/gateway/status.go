@@ -55,9 +55,14 @@ func (g *Gateway) status(held conntrack.Counts, answered bool) control.Status {
 		Ready: g.ready.Load(), Version: g.version, PID: os.Getpid(), Since: g.started,
 		Backend: g.ways()[0].name, QueueNum: int(config.QueueNum), Queues: len(g.shards),
 		Ports: config.Ports, Hooks: config.Hooks, Observe: config.Observe,
-		Table:    "present",
-		Packets:  g.counters.packets.Load(),
-		Overruns: g.counters.overruns.Load(), RecordsLost: g.audit.Lost() + g.trail.Lost(),
+		Table:          "present",
+		Packets:        g.counters.packets.Load(),
+		Overruns:       g.counters.overruns.Load(),
+		RecordsWaiting: g.audit.Buffered() + g.trail.Buffered(), RecordsLost: g.audit.Lost() + g.trail.Lost(),
+	}
+	unrecorded := g.unrecorded()
+	if unrecorded != nil {
+		st.AuditTrouble = unrecorded.Error()
 	}
 	st.Pinholes.Opened = g.counters.opened.Load()
 	st.Pinholes.Used = g.counters.used.Load()
@@ -75,8 +80,8 @@ func (g *Gateway) status(held conntrack.Counts, answered bool) control.Status {
 	switch broken := g.guard.broken.Load(); {
 	case broken != nil:
 		st.Ready, st.Reason, st.Table = false, *broken, "absent"
-	case g.config.Audit.Required && st.Ready && g.unrecorded() != nil:
-		st.Ready, st.Reason = false, "nothing is opened that cannot be recorded (audit.required): "+g.unrecorded().Error()
+	case g.config.Audit.Required && st.Ready && unrecorded != nil:
+		st.Ready, st.Reason = false, "nothing is opened that cannot be recorded (audit.required): "+unrecorded.Error()
 	case !st.Ready && st.Reason == "":
 		st.Reason, st.Table = "starting or stopping", "absent"
 	}

@@ -124,7 +124,7 @@ func TestStatusSaysWhyItIsNotReady(t *testing.T) {
 		}
 		g.guard.broken.Store(nil)
 		g.config.Audit.Required = true
-		if st := g.Status(); !st.Ready {
+		if st := g.Status(); !st.Ready || st.AuditTrouble != "" {
 			t.Errorf("records are kept: %+v", st)
 		}
 		if err := g.trail.Close(); err != nil {
@@ -132,6 +132,17 @@ func TestStatusSaysWhyItIsNotReady(t *testing.T) {
 		}
 		if st := g.Status(); st.Ready || !strings.Contains(st.Reason, "audit.required") {
 			t.Errorf("records are not kept: %+v", st)
+		}
+		if err := g.audit.Close(); err != nil {
+			t.Fatal(err)
+		}
+		g.record(conntrack.Record{Action: conntrack.Open})
+		if st := g.Status(); st.RecordsLost != 2 || st.AuditTrouble != "the audit log is closed; the audit trail is closed" {
+			t.Errorf("neither log nor trail keeps records: %+v", st)
+		}
+		g.config.Audit.Required = false
+		if st := g.Status(); !st.Ready || st.AuditTrouble == "" {
+			t.Errorf("records are not kept, which they need not be: %+v", st)
 		}
 	})
 }

@@ -17,7 +17,7 @@ func pinholeColumns() []column {
 
 func sessionColumns() []column {
 	return []column{
-		{title: "STATE", least: 11}, {title: "AGE", least: 6}, {title: "CLIENT", least: 21, end: true}, {title: "SERVER", least: 15, end: true},
+		{title: "STATE", least: 9}, {title: "AGE", least: 6}, {title: "CLIENT", least: 21, end: true}, {title: "SERVER", least: 15, end: true},
 		{title: "HOLES", least: 5}, {title: "DENIED", least: 6}, {title: "USER", least: 8}, {title: "FLOW", least: 16, wide: true},
 	}
 }

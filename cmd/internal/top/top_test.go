@@ -47,7 +47,7 @@ func busy(seconds int) sample {
 	s := sample{at: start.Add(time.Duration(seconds) * time.Second)}
 	n := uint64(seconds)
 	s.status = control.Status{
-		Ready: true, Version: "1.2.3", PID: 42, Since: start, Sessions: 2, HalfOpen: 1, Packets: 100 * n, VerdictErrors: 1, Overruns: 2, RecordsLost: 3,
+		Ready: true, Version: "1.2.3", PID: 42, Since: start, Sessions: 2, HalfOpen: 1, Packets: 100 * n, VerdictErrors: 1, Overruns: 2, RecordsWaiting: 12, RecordsLost: 3,
 		Pinholes:        control.PinholeCounts{Open: 3, Opened: 2 * n, Used: n, Refused: n / 2},
 		RefusedByReason: map[string]uint64{"foreign_address": n / 2, "not_logged_in": 4, "\x1b[2J": 1},
 	}
@@ -95,6 +95,13 @@ func press(keys ...string) (msgs []tea.Msg) {
 	return msgs
 }
 
+// troubled is a daemon whose disk is full.
+func troubled() sample {
+	s := busy(105)
+	s.status.RecordsWaiting, s.status.AuditTrouble = 65536, "the audit log cannot be written: write /var/log/ftpinhole/audit.json: no space left on device; see to its disk"
+	return s
+}
+
 // Golden frames: testdata has the screen of 80x24 for each case.
 func TestFrames(t *testing.T) {
 	for name, msgs := range map[string][]tea.Msg{
@@ -106,6 +113,7 @@ func TestFrames(t *testing.T) {
 		"confirm":   press("down", "c"),
 		"closed":    append(press("down", "c", "y"), closed{id: "7c-1"}),
 		"forbidden": append(press("c", "y"), closed{id: "7c-1", err: errors.New("not permitted: \x1b[2J\nuse sudo")}),
+		"trouble":   {sampled{sample: troubled()}},
 		"gone":      {sampled{err: errors.New("no daemon answers on /run/x\x1b[2J")}},
 		"wide":      {tea.WindowSizeMsg{Width: 150, Height: 16}},
 		"tiny":      {tea.WindowSizeMsg{Width: 30, Height: 11}},

@@ -14,7 +14,7 @@ import (
 
 // headLines is how many lines stand above the rows, and footLines below.
 const (
-	headLines = 8
+	headLines = 9
 	footLines = 1
 )
 
@@ -74,10 +74,10 @@ func titles(columns []column) []string {
 	return out
 }
 
-// head is how the daemon is: five lines.
+// head is how the daemon is: six lines.
 func (m Model) head() []string {
 	if m.now == nil {
-		return append(strings.Split(ansi.Wrap("ftpinhole: "+m.why, m.width, ""), "\n"), "", "", "", "")[:headLines-3]
+		return append(strings.Split(ansi.Wrap("ftpinhole: "+m.why, m.width, ""), "\n"), "", "", "", "", "")[:headLines-3]
 	}
 	s := m.now.status
 	state := "ready"
@@ -95,9 +95,20 @@ func (m Model) head() []string {
 			s.Pinholes.Used, m.perSecond(func(s control.Status) uint64 { return s.Pinholes.Used }),
 			s.Pinholes.Refused, m.perSecond(func(s control.Status) uint64 { return s.Pinholes.Refused })),
 		"refused   " + m.refused(),
-		fmt.Sprintf("queue     %d packets%s, %d verdict errors, %d overruns, %d records lost", s.Packets,
-			m.perSecond(func(s control.Status) uint64 { return s.Packets }), s.VerdictErrors, s.Overruns, s.RecordsLost),
+		fmt.Sprintf("queue     %d packets%s, %d verdict errors, %d overruns", s.Packets,
+			m.perSecond(func(s control.Status) uint64 { return s.Packets }), s.VerdictErrors, s.Overruns),
+		"audit     " + m.records(),
 	}
+}
+
+// records is how they are written; the numbers first, which always fit.
+func (m Model) records() string {
+	s := m.now.status
+	text := fmt.Sprintf("%d records wait, %d lost", s.RecordsWaiting, s.RecordsLost)
+	if s.AuditTrouble != "" {
+		text += ": " + sentence(s.AuditTrouble)
+	}
+	return text
 }
 
 // refused are the refusals by reason, most frequent first.

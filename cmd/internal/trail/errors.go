@@ -17,7 +17,7 @@ var (
 	// ErrUnknown: the trail has no pinhole of that id.
 	ErrUnknown = errors.New("the audit trail has no such pinhole")
 	// ErrBehind: records wait for the disk.
-	ErrBehind = errors.New("the audit trail is behind: its disk is too slow")
+	ErrBehind = errors.New("the audit trail is behind: its disk is too slow; see to it")
 	// ErrClosed: the trail was closed.
 	ErrClosed = errors.New("the audit trail is closed")
 )
