@@ -4,11 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/csv"
-	"fmt"
 	"io"
 	"net/netip"
 	"strconv"
-	"text/tabwriter"
 	"time"
 
 	"ftpinhole/cmd/internal/audit"
@@ -50,15 +48,15 @@ func printArray(w *bufio.Writer, records []conntrack.Record) {
 }
 
 func printTable(w io.Writer, records []conntrack.Record) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "TIME\tACTION\tREASON\tCLIENT\tSERVER\tUSER\tCOMMAND\tFROM\tTO\tTRANSFER\tBYTES\tOPEN FOR\tID")
+	rows := [][]string{{"TIME", "ACTION", "REASON", "CLIENT", "SERVER", "USER", "COMMAND", "FROM", "TO", "BYTES", "OPEN FOR", "ID", "TRANSFER", "PATH"}}
 	for i := range records {
 		r := &records[i]
-		row(t, r.Time.UTC().Format("2006-01-02T15:04:05.000Z"), actionWord(r.Action), string(r.Reason)+times(r.Count),
+		line := cells(r.Time.UTC().Format("2006-01-02T15:04:05.000Z"), actionWord(r.Action), string(r.Reason)+times(r.Count),
 			endpoint(r.Client), endpoint(r.Server), r.User, r.Command, from(&r.Pinhole), endpoint(r.Pinhole.Dst),
-			r.Transfer, bytesOf(r), openFor(r), r.Pinhole.ID)
+			bytesOf(r), openFor(r), r.Pinhole.ID, r.Transfer, r.Path)
+		rows = append(rows, shorter(line, 5, 13))
 	}
-	t.Flush()
+	_ = printAligned(w, rows, 9) // w keeps its error
 }
 
 func times(count int) string {

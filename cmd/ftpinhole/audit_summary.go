@@ -7,7 +7,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"ftpinhole/cmd/internal/audit"
@@ -74,13 +73,16 @@ func printSummary(w io.Writer, format, by string, lines []trail.Line) error {
 	case "csv":
 		summaryCSV(out, by, lines)
 	default:
-		t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(t, "%s\tPINHOLES\tTO SERVER\tTO CLIENT\tREFUSALS\tLONGEST\n", strings.ToUpper(by))
+		rows := [][]string{{strings.ToUpper(by), "PINHOLES", "TO SERVER", "TO CLIENT", "REFUSALS", "LONGEST"}}
 		for _, l := range lines {
-			row(t, l.Key, strconv.Itoa(l.Pinholes), strconv.FormatUint(l.BytesToServer, 10), strconv.FormatUint(l.BytesToClient, 10),
-				strconv.Itoa(l.Refusals), l.Longest.Round(time.Millisecond).String())
+			openFor := ""
+			if l.Longest > 0 {
+				openFor = l.Longest.Round(time.Millisecond).String()
+			}
+			rows = append(rows, shorter(cells(l.Key, strconv.Itoa(l.Pinholes), strconv.FormatUint(l.BytesToServer, 10), strconv.FormatUint(l.BytesToClient, 10),
+				strconv.Itoa(l.Refusals), openFor), 0))
 		}
-		err = t.Flush()
+		err = printAligned(out, rows, 1, 2, 3, 4)
 	}
 	if err != nil {
 		return err

@@ -4,9 +4,11 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"ftpinhole/cmd/internal/trail"
 	"ftpinhole/conntrack"
@@ -146,5 +148,32 @@ func TestTranslatedRecord(t *testing.T) {
 	printCSV(&out, []conntrack.Record{r})
 	if want := ",198.51.100.3,198.51.100.1,50002\n"; !strings.HasSuffix(out.String(), want) {
 		t.Errorf("the row does not end with %q:\n%s", want, &out)
+	}
+}
+
+// A user and a path of the greatest length, all of it to be escaped, make no
+// line that a terminal cannot show.
+func TestLongTextInTables(t *testing.T) {
+	r := auditRecords()[1]
+	r.User, r.Path = strings.Repeat("\x1b", 256), strings.Repeat("\u009b\xff\n\"", 256)
+	var b strings.Builder
+	if err := printRecords(&b, "table", []conntrack.Record{r, auditRecords()[2]}); err != nil {
+		t.Fatal(err)
+	}
+	if err := printSummary(&b, "table", "user", []trail.Line{{Key: r.User, Pinholes: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(b.String(), "\n"); n != 3+2 {
+		t.Errorf("%d lines, want 5:\n%s", n, b.String())
+	}
+	for line := range strings.Lines(b.String()) {
+		if n := utf8.RuneCountInString(line); n > 300 {
+			t.Errorf("%d characters: %s", n, line)
+		}
+		for _, c := range strings.TrimSuffix(line, "\n") {
+			if !strconv.IsPrint(c) {
+				t.Errorf("%q in %q", c, line)
+			}
+		}
 	}
 }

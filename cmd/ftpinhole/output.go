@@ -5,6 +5,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"unicode/utf16"
 )
 
@@ -33,6 +34,48 @@ func printable(doc string) string {
 		}
 	}
 	return b.String()
+}
+
+// cells are texts as a table has them.
+func cells(texts ...string) []string {
+	out := make([]string, len(texts))
+	for i, t := range texts {
+		out[i] = cell(t)
+	}
+	return out
+}
+
+// longest is how many characters a table has of what comes from the wire; the
+// other formats have all of it.
+const longest = 60
+
+// shorter cuts the cells of a row that may be long.
+func shorter(row []string, columns ...int) []string {
+	for _, column := range columns {
+		if text := []rune(row[column]); len(text) > longest {
+			row[column] = string(text[:longest-1]) + "…"
+		}
+	}
+	return row
+}
+
+// printAligned prints rows of cells, the first of which has the titles, in
+// columns; those that are named have numbers, whose ends stand below each other.
+func printAligned(w io.Writer, rows [][]string, numbers ...int) error {
+	for _, column := range numbers {
+		widest := 0
+		for _, r := range rows {
+			widest = max(widest, len(r[column]))
+		}
+		for _, r := range rows {
+			r[column] = strings.Repeat(" ", widest-len(r[column])) + r[column]
+		}
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		io.WriteString(t, strings.Join(r, "\t")+"\n")
+	}
+	return t.Flush()
 }
 
 // cell is a text in a table's column: as it is when it is one printable word,
