@@ -154,8 +154,16 @@ func TestLaw7NoPasswordAnywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	outputs := map[string][]byte{}
-	for _, verb := range [][]string{{"status", "-o", "json"}, {"list", "-o", "json"}, {"list", "sessions", "-o", "json"}} {
-		out, stderr, code := l.Program(lab.Gateway, nil, append(verb, "--socket", d.Socket)...)
+	lab.Eventually(t, 5*time.Second, "the open record in the trail", func() bool {
+		out, _, _ := l.Program(lab.Gateway, nil, "audit", "--action", "open", "-o", "jsonl", "--state-dir", d.StateDir)
+		return out != ""
+	})
+	for _, verb := range [][]string{
+		{"status", "-o", "json", "--socket", d.Socket}, {"list", "-o", "json", "--socket", d.Socket}, {"list", "sessions", "-o", "json", "--socket", d.Socket},
+		{"top", "--socket", d.Socket}, {"audit", "--state-dir", d.StateDir}, {"audit", "-o", "csv", "--state-dir", d.StateDir},
+		{"audit", "summary", "--by", "user", "--state-dir", d.StateDir},
+	} {
+		out, stderr, code := l.Program(lab.Gateway, nil, verb...)
 		if code != 0 {
 			t.Errorf("%v: exit %d: %s", verb, code, stderr)
 		}
