@@ -43,11 +43,16 @@ func (g *Gateway) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := g.bind(); err != nil {
-		return err
+	bound := g.bind()
+	if bound != nil && !errors.Is(bound, queue.ErrTaken) {
+		return bound
 	}
+	// Where a daemon has taken the queue, this says which.
 	if g.lock, err = lock(g.log); err != nil {
 		return err
+	}
+	if bound != nil {
+		return bound
 	}
 	if g.audit, err = audit.Open(g.config.AuditLog, g.log); err != nil {
 		return err
@@ -112,8 +117,8 @@ func openTrail(c config.Config, log *slog.Logger) (*trail.Trail, error) {
 	}, log)
 }
 
-// bind binds the queues before the table is touched: a second daemon fails
-// here.
+// bind binds the queues before the table is touched: one that somebody else
+// reads ends the start.
 func (g *Gateway) bind() error {
 	shards := g.config.QueueCount()
 	for i := range shards + config.RewriteQueues {
