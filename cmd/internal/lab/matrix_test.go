@@ -20,10 +20,10 @@ func TestTransfersWithDaemon(t *testing.T) {
 			l.Firewall("accept-line")
 			l.StartServer(server, lab.Server)
 			d := l.StartDaemon()
-			seen := 0
+			total, seen := 0, 0
 			for _, v := range lab.Variants() {
-				transfers := everyTransfer(t, l, v)
-				records := d.WaitClosed(t, transfers)
+				total += everyTransfer(t, l, v)
+				records := d.WaitClosed(t, total)
 				checkRecords(t, v, records[seen:])
 				seen = len(records)
 			}

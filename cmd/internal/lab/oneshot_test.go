@@ -68,7 +68,7 @@ func TestOneOfFourGetsThrough(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if passed := dialAtOnce(l, data, 4, 500*time.Millisecond); passed != 1 {
+				if passed := dialAtOnce(l, data, 4, 1500*time.Millisecond); passed != 1 {
 					t.Errorf("trial %d at %v: %d of 4 connections passed, want 1", trial, data, passed)
 				}
 			}

@@ -3,6 +3,7 @@ package lab_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -103,10 +104,10 @@ func TestCloseAndFlush(t *testing.T) {
 	d := l.StartDaemon()
 	for _, verb := range []string{"close", "flush"} {
 		_, data := pinhole(t, l)
-		records := d.AuditRecords()
+		id := d.WaitOpen(t, data.Port()).Pinhole.ID
 		args := []string{verb, "--socket", d.Socket}
 		if verb == "close" {
-			args = append(args, records[len(records)-1].Pinhole.ID)
+			args = append(args, id)
 		}
 		if out, stderr, code := l.Program(lab.Gateway, nil, args...); code != 0 {
 			t.Fatalf("%s: exit %d: %s%s", verb, code, out, stderr)
@@ -116,8 +117,9 @@ func TestCloseAndFlush(t *testing.T) {
 			t.Errorf("%s: the port is still open", verb)
 		}
 		lab.Eventually(t, 5*time.Second, "a close record by the operator", func() bool {
-			records := d.AuditRecords()
-			return records[len(records)-1].Pinhole.Reason == "closed_by_operator"
+			return slices.ContainsFunc(lab.Pinholes(d.AuditRecords(), "close"), func(r lab.Record) bool {
+				return r.Pinhole.ID == id && r.Pinhole.Reason == "closed_by_operator"
+			})
 		})
 	}
 	if _, _, code := l.Program(lab.Gateway, nil, "close", "--socket", d.Socket, "no-such"); code != 1 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"testing"
@@ -83,6 +84,23 @@ func Pinholes(records []Record, action string) []Record {
 		}
 	}
 	return found
+}
+
+// WaitOpen waits for the record of the one pinhole that leads to a port, and
+// returns it: the port is open before the record is in the file.
+func (d *Daemon) WaitOpen(t testing.TB, port uint16) Record {
+	t.Helper()
+	var opened Record
+	Eventually(t, 15*time.Second, fmt.Sprintf("the pinhole to port %d has its open record", port), func() bool {
+		for _, record := range Pinholes(d.AuditRecords(), "open") {
+			if record.Pinhole.DestPort == port {
+				opened = record
+				return true
+			}
+		}
+		return false
+	})
+	return opened
 }
 
 // WaitClosed waits until every pinhole that was opened has been closed, wants

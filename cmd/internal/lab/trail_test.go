@@ -18,13 +18,7 @@ func TestLaw7PinholeOfACrashIsClosedAsLost(t *testing.T) {
 	l.StartServer("vsftpd", lab.Server)
 	d := l.StartDaemon()
 	_, data := pinhole(t, l)
-	id := ""
-	lab.Eventually(t, 5*time.Second, "the open record in the log", func() bool {
-		for _, r := range lab.Pinholes(d.AuditRecords(), "open") {
-			id = r.Pinhole.ID
-		}
-		return id != ""
-	})
+	id := d.WaitOpen(t, data.Port()).Pinhole.ID
 	audit := func(args ...string) (string, int) {
 		t.Helper()
 		out, stderr, code := l.Program(lab.Gateway, nil, append([]string{"audit", "--state-dir", d.StateDir}, args...)...)
