@@ -51,15 +51,15 @@ func TestFirstSYNIsLost(t *testing.T) {
 	}
 }
 
-// One of five SYNs is lost. A transfer may fail only when all four tries were
-// lost, which happens to one of 600.
+// One of seven SYNs is lost. A transfer may fail only when all four tries were
+// lost, which happens to one of 2,000.
 func TestTransfersWithLostSYNs(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	l.Firewall("accept-line")
 	l.StartServer("vsftpd", lab.Server)
 	d := l.StartDaemon()
-	lossy(t, l, "numgen random mod 100 < 20")
+	lossy(t, l, "numgen random mod 100 < 15")
 	const clients, transfers = 4, 10
 	var failed atomic.Int32
 	var all sync.WaitGroup
