@@ -98,7 +98,11 @@ func TestExpectationLineLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = events.Process.Kill(); _ = events.Wait() }()
-	time.Sleep(200 * time.Millisecond) // it does not say when it listens
+	for deadline := time.Now().Add(10 * time.Second); !subscribed(t); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("conntrack -E does not listen")
+		}
+	}
 
 	want := negotiate(t, "127.0.0.1:21", "227 Entering Passive Mode (127,0,0,1,200,9)", 200<<8+9)
 	listed := run("conntrack", "-L", "expect")
@@ -119,6 +123,25 @@ func TestExpectationLineLive(t *testing.T) {
 	if diff := cmp.Diff(ours(t, want, listed), listed); diff != "" {
 		t.Errorf("(-ours +conntrack):\n%s", diff)
 	}
+}
+
+// subscribed says whether anybody in the thread's network namespace listens to
+// netfilter's events: conntrack does not say when it does.
+func subscribed(t *testing.T) bool {
+	t.Helper()
+	sockets, err := os.ReadFile("/proc/thread-self/net/netlink")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(sockets)) {
+		// net/netlink/af_netlink.c, netlink_seq_show: the protocol is the second
+		// column, the groups are the fourth.
+		fields := strings.Fields(line)
+		if len(fields) > 3 && fields[1] == strconv.Itoa(unix.NETLINK_NETFILTER) && strings.Trim(fields[3], "0") != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // negotiate speaks a session's control line and gives the pinhole for it.

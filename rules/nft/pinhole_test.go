@@ -81,19 +81,19 @@ func TestTimeout(t *testing.T) {
 	l.server.listen(t, port)
 	table := l.gateway.installed(t, forward())
 	short := pinhole("a-1", client4, data4)
-	short.Timeout = 200 * time.Millisecond
+	short.Timeout = time.Second
 
 	// Repeated, it has its whole time again.
 	add(t, table, short)
-	time.Sleep(150 * time.Millisecond)
+	time.Sleep(700 * time.Millisecond)
 	add(t, table, short)
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(400 * time.Millisecond)
 	if !l.client.attempt(t, 0, data4, soon) {
 		t.Error("gone before its repeated time was over")
 	}
 
 	add(t, table, short)
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(1100 * time.Millisecond)
 	if l.client.attempt(t, 0, data4, drop) {
 		t.Error("open after its time")
 	}

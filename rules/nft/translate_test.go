@@ -404,16 +404,16 @@ func TestTranslationTimeout(t *testing.T) {
 	table := l.gateway.installed(t, forward())
 	outside := at(gateway4, outsidePort)
 	short := translated(client4, data4, outside, "10.0.2.1")
-	short.Timeout = 200 * time.Millisecond
+	short.Timeout = time.Second
 	add(t, table, short)
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(1100 * time.Millisecond)
 	if got := l.gateway.elements(t); got != "" {
 		t.Errorf("still listed: %q", got)
 	}
 	remove(t, table, short.ID) // expired: no error
 	for range 2 {              // opened anew, again with its whole time
 		add(t, table, short)
-		time.Sleep(150 * time.Millisecond)
+		time.Sleep(600 * time.Millisecond)
 	}
 	if !l.client.attempt(t, 0, outside, soon) {
 		t.Error("gone before its repeated time was over")

@@ -121,15 +121,15 @@ func TestEventsOutliveTimeouts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.patience = 500 * time.Millisecond
+	c.patience = 2 * time.Second
 	e, err := c.Events(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	time.AfterFunc(time.Second, func() { feed.Publish(conntrack.Record{Action: conntrack.Open}) })
+	time.AfterFunc(3*time.Second, func() { feed.Publish(conntrack.Record{Action: conntrack.Open}) })
 	if _, err := e.Next(); err != nil {
-		t.Errorf("a quiet second: %v", err)
+		t.Errorf("three quiet seconds: %v", err)
 	}
 }
 
