@@ -80,6 +80,9 @@ const (
 type Event struct {
 	Kind Kind
 	Flow Flow
+	// Brought: another program made the kernel hold the flow, no packet did. That
+	// is how conntrackd brings the flows of a gateway that has failed.
+	Brought bool
 }
 
 // newFlow takes over what a message said; ok is false for anything but TCP.

@@ -162,7 +162,8 @@ func (l *Listener) read(b []byte) {
 		case err != nil:
 			l.undecoded.Add(1)
 		default:
-			l.deliver(Event{Kind: kind, Flow: f})
+			// The kernel itself is 0.
+			l.deliver(Event{Kind: kind, Flow: f, Brought: kind == New && m.Header.Pid != 0})
 		}
 	}
 }

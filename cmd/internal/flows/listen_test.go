@@ -222,3 +222,23 @@ func dropCapabilities(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A flow that a program put into conntrack is told from one that a packet made.
+func TestFlowThatWasBrought(t *testing.T) {
+	inNetNS(t)
+	command(t, ruleset, "nft", "-f", "-")
+	serve(t, "127.0.0.1:2121")
+	l := listen(t, Config{Mask: testMark})
+	isNew := func(ev Event) bool { return ev.Kind == New }
+	dial(t, "127.0.0.1:2121")
+	if ev := await(t, l, "NEW", isNew)[0]; ev.Brought {
+		t.Errorf("a packet's: %+v", ev)
+	}
+	command(t, "", "conntrack", "-I", "-p", "tcp", "-s", "10.0.1.2", "-d", "10.0.2.2", "--sport", "40000", "--dport", "21",
+		"--state", "ESTABLISHED", "-t", "60", "-m", "0x30000000")
+	for _, ev := range await(t, l, "NEW of a program", func(ev Event) bool { return isNew(ev) && ev.Flow.Server.Port() == 21 }) {
+		if want := ev.Kind == New && ev.Flow.Server.Port() == 21; ev.Brought != want {
+			t.Errorf("%+v, want %v", ev, want)
+		}
+	}
+}

@@ -95,6 +95,9 @@ func (c *connections) event(ev flows.Event) {
 		c.dataEvent(ev)
 	} else if ev.Flow.Mark&c.control != 0 {
 		c.twice.take(ev)
+		if ev.Brought {
+			c.joinable.add(ev.Flow.Ends())
+		}
 		if ev.Kind == flows.Destroy || ev.Flow.State.Over() {
 			c.controlOver(ev.Flow, ev.Kind == flows.Destroy)
 		}

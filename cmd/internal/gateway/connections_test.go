@@ -387,6 +387,26 @@ func TestSilentSessionIsKeptWhileConntrackHoldsIt(t *testing.T) {
 	})
 }
 
+// Law 6: a session that another gateway's conntrackd brought is joined, as those
+// are that were there at the start; one that is seen in the middle without is not.
+func TestLaw6SessionThatWasBroughtIsJoined(t *testing.T) {
+	for brought, want := range map[bool][]string{true: {"open"}, false: nil} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, nil)
+			d := &dialogue{r: r, client: netip.MustParseAddrPort("10.0.1.2:40000"), server: netip.MustParseAddrPort("10.0.2.2:21"), up: 1000, down: 5000}
+			f := r.kernel.put(flows.Flow{Client: d.client, Server: d.server, Mark: controlMark, State: flows.Established})
+			r.events <- flows.Event{Kind: flows.New, Flow: f, Brought: brought}
+			synctest.Wait()
+			d.c("NOOP")
+			d.s("200 ok")
+			d.c("PORT 10,0,1,2,195,80")
+			if diff := cmp.Diff(want, r.said()); diff != "" {
+				t.Errorf("brought %v: %s", brought, diff)
+			}
+		})
+	}
+}
+
 func TestJoinableOnce(t *testing.T) {
 	var j joinable
 	c, s := netip.MustParseAddrPort("10.0.1.2:40000"), netip.MustParseAddrPort("10.0.2.2:21")

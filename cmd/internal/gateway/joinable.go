@@ -6,7 +6,8 @@ import (
 )
 
 // joinable are the control connections that conntrack held when the daemon
-// started: they may be joined in the middle (law 6). All shards ask it.
+// started, or that another gateway's conntrackd brought since: they may be joined
+// in the middle (law 6). All shards ask it.
 type joinable struct {
 	mu   sync.Mutex
 	have map[connection]struct{}
