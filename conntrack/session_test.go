@@ -19,12 +19,15 @@ var (
 	clientWords = []string{
 		"PASV", "EPSV", port, "EPRT |1|10.0.1.2|50001|", "RETR a", "LIST", "NOOP", "TYPE I",
 		"PORT 10,9,9,9,195,80", "PORT 10,0,1,2,0,22", "USER v", "PASS hunter2", "REIN", "ABOR", "QUIT",
-		"EPSV ALL", "AUTH TLS", "xyzzy", "", entering,
+		"EPSV ALL", "AUTH TLS", "xyzzy", "", entering, "CCC",
+		// As it is spelled on the wire: telnet's words, bare LF, NUL, blanks, CR CR LF.
+		"\xff\xfb\x01PASV", "NOOP\nEPSV", "\xff\xf4\xff\xf2ABOR", "port\t10, 0,1,2 ,195,81 \r", "PO\x00RT 10,0,1,2,195,82", "\xff\xfa\x01\n\xff\xf0PASV",
 	}
 	serverWords = []string{
 		"200 ok", "226 done", "150 coming", entering, extended, "227 Entering (10,0,2,2,195,81)",
 		"331 more", "230 in", "530 out", "500 no", "211-list", "211 end", " text", "220 again", "221 bye",
 		"227-Entering (10,0,2,2,195,82)", "426 cut", "225 open", "234 tls", "421 over", port,
+		"\xff\xfc\x01" + entering, "200 ok\n" + extended, "229 ok (!!!50003!)\r", "22\x007 (10,0,2,2,195,83)", "211 end\r\n" + entering,
 	}
 )
 
@@ -133,11 +136,14 @@ func TestLaw5NoOpenWithoutAgreement(t *testing.T) {
 		st := newStage(newKernel(t, nil), testClient, testServer)
 		st.shake()
 		var j judge
+		readers := map[bool]*parser.LineReader{true: {}, false: {}}
 		for _, u := range drawTurns(t) {
 			from, to := st.sides(map[bool]string{true: "C", false: "S"}[u.client])
-			for _, l := range u.lines {
-				j.lines = append(j.lines, said{u.client, l})
-				st.judged(t, j, func() { st.send(from, to, l+"\r\n", 0) })
+			for piece := range strings.Lines(u.bytes()) {
+				if line, _, ok := readers[u.client].Next([]byte(piece)); ok {
+					j.lines = append(j.lines, said{u.client, string(line.Text)})
+				}
+				st.judged(t, j, func() { st.send(from, to, piece, 0) })
 			}
 		}
 		st.stop()
