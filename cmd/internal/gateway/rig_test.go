@@ -354,6 +354,12 @@ func (r *rig) login(port uint16) *dialogue {
 // dial is login while the kernel may have trouble.
 func (r *rig) dial(port uint16) *dialogue {
 	d := &dialogue{r: r, client: netip.AddrPortFrom(netip.MustParseAddr("10.0.1.2"), port), server: netip.MustParseAddrPort("10.0.2.2:21"), up: 1000, down: 5000}
+	d.login()
+	return d
+}
+
+// login plays the handshake and the login.
+func (d *dialogue) login() {
 	d.raw(true, conntrack.SYN, "")
 	d.up++
 	d.raw(false, conntrack.SYN|conntrack.ACK, "")
@@ -364,7 +370,6 @@ func (r *rig) dial(port uint16) *dialogue {
 	d.s("331 password")
 	d.c("PASS secret")
 	d.s("230 welcome")
-	return d
 }
 
 func (d *dialogue) raw(toServer bool, flags conntrack.Flags, payload string) *fakePacket {
