@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -85,6 +86,7 @@ func TestThreatTimeToRead(t *testing.T) {
 		"subnegotiations":          {"\xff\xfa", "", "\xff\xf0\n"},
 		"a line without end":       {"0123456789", "", "\n"},
 		"commands without answers": {"NOOP\r\n", "", ""},
+		"transfers":                {"RETR a\r\n", "", ""},
 		"commands and answers":     {"NOOP\r\n", "200 ok\r\n", ""},
 		"answers without commands": {"", "200 ok\r\n", ""},
 		"a reply of many lines":    {"", "211-x\r\n", "211 x\r\n"},
@@ -94,12 +96,12 @@ func TestThreatTimeToRead(t *testing.T) {
 			st := newStage(newKernel(t, nil), testClient, testServer)
 			st.shake()
 			st.play("login")
-			begun := time.Now()
+			begun := computed(t)
 			for range n / 100 {
 				st.send(&st.c, &st.s, strings.Repeat(said.client, 100), 0)
 				st.send(&st.s, &st.c, strings.Repeat(said.server, 100), 0)
 			}
-			if took := time.Since(begun); took > 5*time.Second { // 50 ms; the square of n takes minutes
+			if took := computed(t) - begun; took > 5*time.Second { // 50 ms; the square of n takes minutes
 				t.Errorf("%d times %q took %v", n, said.client+said.server, took)
 			}
 			if said.client != "" {
@@ -115,6 +117,17 @@ func TestThreatTimeToRead(t *testing.T) {
 			st.stop()
 		})
 	}
+}
+
+// computed is the time that this process has computed for: what else the machine
+// does is not in it.
+func computed(t *testing.T) time.Duration {
+	t.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // IPv6 with passive mode (Suricata #4447).
