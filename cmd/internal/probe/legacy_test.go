@@ -55,6 +55,8 @@ func TestLegacyAcceptLine(t *testing.T) {
 		{"gone to a chain", usual + "iptables-legacy -N mine; iptables-legacy -A mine -p udp -j DROP; iptables-legacy -A FORWARD -g mine\n" + legacyLine, Error, "the policy"},
 		{"a rule without target", usual + "iptables-legacy -A FORWARD -p tcp\n" + legacyLine, OK, ""},
 		{"mangle", "iptables-legacy -t mangle -A FORWARD -m conntrack --ctstate NEW -j DROP\n", Error, "rule 1 of chain FORWARD of table mangle of iptables-legacy"},
+		{"mangle, behind us", "iptables-legacy -t mangle -P POSTROUTING DROP\n", Error, "the policy of chain POSTROUTING of table mangle of iptables-legacy"},
+		{"raw", "iptables-legacy -t raw -A PREROUTING -p tcp -j DROP\n", Error, "rule 1 of chain PREROUTING of table raw of iptables-legacy drops data connections at prerouting"},
 		{"only input", "iptables-legacy -P INPUT DROP\n", OK, ""},
 		{"IPv6", "ip6tables-legacy -P FORWARD DROP\n", Error, "the policy of chain FORWARD of table filter of ip6tables-legacy"},
 		{"IPv6 with the line", "ip6tables-legacy -P FORWARD DROP; ip6tables-legacy -A FORWARD -p udp -j DROP; ip6tables-legacy -A FORWARD -s fd00::/8 -p tcp --dport 22 -j DROP\nip6" + strings.TrimPrefix(legacyLine, "ip"),
@@ -75,8 +77,8 @@ func TestLegacyAcceptLine(t *testing.T) {
 // What a mend says must mend, also in a table that is not filter.
 func TestLegacyMends(t *testing.T) {
 	inLegacyNetNS(t)
-	shell(t, usual+"ip6tables-legacy -A FORWARD -j REJECT; iptables-legacy -t mangle -A FORWARD -j DROP")
-	for range 4 {
+	shell(t, usual+"ip6tables-legacy -A FORWARD -j REJECT; iptables-legacy -t mangle -A FORWARD -j DROP; iptables-legacy -t mangle -P POSTROUTING DROP")
+	for range 5 {
 		row := worst(t, defaults(), "accept line")
 		if row.Level == OK {
 			return
@@ -85,7 +87,7 @@ func TestLegacyMends(t *testing.T) {
 			shell(t, row.Mend)
 			continue
 		}
-		shell(t, "iptables-legacy -t mangle -F") // no line helps there
+		shell(t, "iptables-legacy -t mangle -F FORWARD") // no line helps there
 	}
 	t.Errorf("after its own mends: %+v", worst(t, defaults(), "accept line"))
 }
