@@ -143,6 +143,7 @@ func tooEarly(cfg Config, c *chain, conditional string, f fate) Row {
 	switch {
 	case f.kind == unsure:
 		row.Level, row.Detail = Warning, fmt.Sprintf("it depends on %s whether data connections pass, before they are marked", f.at)
+		row.Mend = "see that what reads that queue lets them pass"
 	case conditional != "":
 		row.Level, row.Detail = Warning, fmt.Sprintf("%s accepts under conditions of its own; else %s", conditional, row.Detail)
 		row.Mend = "if data connections never come: " + row.Mend

@@ -118,6 +118,8 @@ func TestAcceptLine(t *testing.T) {
 		{name: "postrouting of what stays here", ruleset: base("inet", "postrouting", ""), hooks: "input", level: OK},
 		{name: "iptables, mangle", level: Error, mend: "iptables -t mangle -I POSTROUTING -m connmark",
 			shell: "iptables-nft -t mangle -P POSTROUTING DROP"},
+		{name: "iptables, an IPS", level: Warning, mend: "what reads that queue",
+			shell: "iptables-nft -t mangle -A PREROUTING -j NFQUEUE --queue-num 7"},
 		{name: "iptables, raw", level: Error, mend: "drop in a chain at forward",
 			shell: "iptables-nft -t raw -A PREROUTING -p tcp -j DROP"},
 		{name: "second chain drops", level: Error, mend: "insert rule inet late forwards",
