@@ -291,6 +291,8 @@ func TestOthersMayOnlyRead(t *testing.T) {
 		{0, "GET /v1/status", "200 OK"},
 		{0, "POST /v1/flush", "200 OK"},
 		{65534, "GET /v1/status", "200 OK"},
+		{65534, "GET /v1/pinholes", "200 OK"},
+		{65534, "GET /v1/sessions", "200 OK"},
 		{65534, "POST /v1/flush", "403 Forbidden"},
 		{65534, "DELETE /v1/status", "403 Forbidden"},
 	} {

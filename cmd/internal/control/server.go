@@ -33,6 +33,7 @@ type Server struct {
 	http *http.Server
 	mux  *http.ServeMux
 
+	lists    *turns // of those who may only read
 	watchers places
 	beat     time.Duration // between signs of life for watchers
 	stall    time.Duration // how long a watcher may take nothing
@@ -63,6 +64,7 @@ func Listen(path string, src Source, log *slog.Logger, with ...Option) (*Server,
 	}
 	s := &Server{
 		src: src, log: log, ln: newPeers(l), mux: http.NewServeMux(),
+		lists:    newTurns(),
 		watchers: places{most: maxWatchers, mostReaders: maxReadingWatchers},
 		beat:     beatEvery, stall: stallAfter, stopping: make(chan struct{}),
 	}
@@ -144,7 +146,7 @@ func (s *Server) pinholes(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, http.StatusBadRequest, err)
 		return
 	}
-	all, err := s.src.Pinholes()
+	all, err := listed(s, r, s.src.Pinholes)
 	if err != nil {
 		s.fail(w, http.StatusServiceUnavailable, err)
 		return
@@ -158,12 +160,24 @@ func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, http.StatusBadRequest, err)
 		return
 	}
-	all, err := s.src.Sessions()
+	all, err := listed(s, r, s.src.Sessions)
 	if err != nil {
 		s.fail(w, http.StatusServiceUnavailable, err)
 		return
 	}
 	s.answer(w, SessionList{Total: len(all), Sessions: append([]SessionInfo{}, all[:min(n, len(all))]...)})
+}
+
+// listed asks the daemon for a list. Those who may do all need not wait for
+// others.
+func listed[T any](s *Server, r *http.Request, list func() ([]T, error)) (all []T, err error) {
+	if _, privileged := peerOf(r); privileged {
+		return list()
+	}
+	if gone := s.lists.take(r.Context(), func() { all, err = list() }); gone != nil {
+		return nil, gone
+	}
+	return all, err
 }
 
 // limit is how many entries the request wants at most.

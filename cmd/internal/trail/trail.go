@@ -175,7 +175,7 @@ func (t *Trail) Ready() error {
 	default:
 	}
 	if err := t.Err(); err != nil {
-		return fmt.Errorf("the audit trail cannot be written: %w; see to its disk", err)
+		return fmt.Errorf("the audit trail %s cannot be written: %w; see to its disk", t.path, err)
 	}
 	since := t.since.Load()
 	if len(t.others) > cap(t.others)/2 || since != 0 && time.Since(time.Unix(0, since)) > behindAfter {
