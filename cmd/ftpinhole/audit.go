@@ -7,7 +7,6 @@ import (
 
 	"ftpinhole/cmd/internal/config"
 	"ftpinhole/cmd/internal/trail"
-	"ftpinhole/conntrack"
 
 	"github.com/spf13/cobra"
 )
@@ -64,12 +63,13 @@ type auditing struct {
 	clients, servers prefixes
 	user             string
 	port             uint16
-	action, reason   *choice
+	action           *choice
+	reasons          words
 	limit            int
 }
 
 func newAuditing(cmd *cobra.Command) *auditing {
-	a := &auditing{settings: trailSettings(cmd), action: oneOf(append([]string{""}, actionWords...)...), reason: oneOf(append([]string{""}, reasonWords()...)...)}
+	a := &auditing{settings: trailSettings(cmd), action: oneOf(append([]string{""}, actionWords...)...)}
 	f := cmd.Flags()
 	f.Var(&a.since, "since", "from this time on")
 	f.Var(&a.until, "until", "before this time")
@@ -78,7 +78,7 @@ func newAuditing(cmd *cobra.Command) *auditing {
 	f.StringVar(&a.user, "user", "", "user `name`")
 	f.Uint16Var(&a.port, "port", 0, "data `port`")
 	f.Var(named{a.action, "word"}, "action", "open, use, close, deny, start or end")
-	f.Var(named{a.reason, "word"}, "reason", "why it was closed, refused or ended, like expired")
+	f.Var(&a.reasons, "reason", "why it was closed, refused or ended, like expired")
 	f.IntVar(&a.limit, "limit", 1000, fmt.Sprintf("how many are listed at most, 1 to %d", maxAudited))
 	return a
 }
@@ -118,7 +118,7 @@ func (a *auditing) filter(now time.Time) (trail.Filter, error) {
 	f := trail.Filter{
 		Since: a.since.before(now), Until: a.until.before(now),
 		Clients: a.clients, Servers: a.servers, User: a.user, Port: a.port,
-		Action: actionOf(a.action.value), Reason: conntrack.Reason(a.reason.value), Limit: a.limit,
+		Action: actionOf(a.action.value), Reasons: a.reasons, Limit: a.limit,
 	}
 	if a.cmd.Flags().Changed("port") && a.port == 0 {
 		return f, fmt.Errorf("--port 0 is none; give 1 to 65535")

@@ -109,6 +109,30 @@ func (n named) Set(s string) error {
 	return nil
 }
 
+// words is a flag's value like "blocked,expired", which adds up: reasons.
+type words []conntrack.Reason
+
+func (w *words) Type() string { return "words" }
+
+func (w *words) String() string {
+	var all []string
+	for _, each := range *w {
+		all = append(all, string(each))
+	}
+	return strings.Join(all, ",")
+}
+
+func (w *words) Set(s string) error {
+	for word := range strings.SplitSeq(s, ",") {
+		reason := conntrack.Reason(strings.TrimSpace(word))
+		if _, ok := meanings[reason]; !ok {
+			return fmt.Errorf("%q is none; it must be one of %s", reason, strings.Join(reasonWords(), ", "))
+		}
+		*w = append(*w, reason)
+	}
+	return nil
+}
+
 // actionWords are the audit log's, in the order of the actions.
 var actionWords = []string{"open", "use", "close", "deny", "start", "end"}
 

@@ -87,7 +87,7 @@ func TestIndex(t *testing.T) {
 	}
 }
 
-// Every command that the pages name exists, with the flags that it is given.
+// Every command that the pages name exists, and takes the flags and their values.
 func TestCommandsOnPages(t *testing.T) {
 	spans := regexp.MustCompile("`(?:sudo )?(ftpinhole [a-z][^`]*)`")
 	lines := regexp.MustCompile(`(?m)^ *(?:sudo )?(ftpinhole [a-z][^#>|\n]*)`)
@@ -99,18 +99,16 @@ func TestCommandsOnPages(t *testing.T) {
 			n++
 			root, _ := newRoot()
 			words := strings.Fields(m[1])
-			cmd, _, err := root.Find(words[1:])
+			cmd, rest, err := root.Find(words[1:])
 			if err != nil || cmd == root {
 				t.Errorf("%s: %q: there is no such verb", path, m[1])
 				continue
 			}
-			for _, word := range words {
-				name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
-				switch {
-				case strings.HasPrefix(word, "--") && cmd.Flags().Lookup(name) == nil,
-					!strings.HasPrefix(word, "--") && strings.HasPrefix(word, "-") && cmd.Flags().ShorthandLookup(name) == nil:
-					t.Errorf("%s: %q: there is no flag %s", path, m[1], word)
-				}
+			if last := rest[max(0, len(rest)-1):]; len(last) == 1 && strings.HasPrefix(last[0], "--") && cmd.Flags().Lookup(last[0][2:]) != nil {
+				rest = rest[:len(rest)-1] // the flag is named, without its value
+			}
+			if err := cmd.ParseFlags(rest); err != nil {
+				t.Errorf("%s: %q: %v", path, m[1], err)
 			}
 		}
 	}

@@ -16,7 +16,7 @@ type Filter struct {
 	User             string
 	Port             uint16 // the data port that was opened or refused
 	Action           conntrack.Action
-	Reason           conntrack.Reason
+	Reasons          []conntrack.Reason // any of them
 	// Limit is how many records there are at the most, the newest; 0 is 1000.
 	Limit int
 }
@@ -68,8 +68,12 @@ func (f *Filter) indices() []index {
 	if f.Port != 0 {
 		out = append(out, index{"by_port", condition{"dst_port = ? AND dst_port <> 0", []any{int64(f.Port)}}, true})
 	}
-	if f.Reason != "" {
-		out = append(out, index{"by_reason", condition{"reason = ? AND reason <> ''", []any{string(f.Reason)}}, true})
+	if n := len(f.Reasons); n > 0 {
+		c := condition{sql: "reason IN (?" + strings.Repeat(", ?", n-1) + ") AND reason <> ''"}
+		for _, reason := range f.Reasons {
+			c.args = append(c.args, string(reason))
+		}
+		out = append(out, index{"by_reason", c, n == 1})
 	}
 	if f.Action != 0 {
 		out = append(out, index{"by_action", condition{"action = ?", []any{int64(f.Action)}}, true})

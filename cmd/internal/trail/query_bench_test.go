@@ -42,10 +42,11 @@ func BenchmarkFind(b *testing.B) {
 		{"user", Filter{Since: since, User: "user5"}},
 		{"port", Filter{Since: since, Port: 2000}},
 		{"denials", Filter{Since: since, Action: conntrack.Deny}},
-		{"reason", Filter{Since: since, Reason: conntrack.Finished}},
+		{"reason", Filter{Since: since, Reasons: []conntrack.Reason{conntrack.Finished}}},
+		{"reasons", Filter{Since: since, Reasons: []conntrack.Reason{"privileged_port", conntrack.Lost}}},
 		{"denials_of_some", Filter{Since: since, Action: conntrack.Deny, Clients: prefix("10.0.16.0/20")}},
 		{"denials_of_half_old", Filter{Since: since, Action: conntrack.Deny, Clients: prefix("10.0.0.0/18")}},
-		{"closes_that_denials_have", Filter{Since: since, Action: conntrack.Close, Reason: "privileged_port"}},
+		{"closes_that_denials_have", Filter{Since: since, Action: conntrack.Close, Reasons: []conntrack.Reason{"privileged_port"}}},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			n := 0

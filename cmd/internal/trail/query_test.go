@@ -131,7 +131,7 @@ func matches(f *Filter, r *conntrack.Record) bool {
 	return (f.Since.IsZero() || !r.Time.Before(f.Since)) && (f.Until.IsZero() || r.Time.Before(f.Until)) &&
 		in(f.Clients, r.Client.Addr()) && in(f.Servers, r.Server.Addr()) &&
 		(f.User == "" || f.User == r.User) && (f.Port == 0 || f.Port == r.Pinhole.Dst.Port()) &&
-		(f.Action == 0 || f.Action == r.Action) && (f.Reason == "" || f.Reason == r.Reason)
+		(f.Action == 0 || f.Action == r.Action) && (len(f.Reasons) == 0 || slices.Contains(f.Reasons, r.Reason))
 }
 
 func filters() *rapid.Generator[Filter] {
@@ -151,7 +151,7 @@ func filters() *rapid.Generator[Filter] {
 			User:    rapid.SampledFrom([]string{"", "", "anonymous", "nobody"}).Draw(t, "user"),
 			Port:    rapid.SampledFrom([]uint16{0, 0, 3, 99}).Draw(t, "port"),
 			Action:  rapid.SampledFrom([]conntrack.Action{0, 0, conntrack.Close, conntrack.Deny, conntrack.End}).Draw(t, "action"),
-			Reason:  rapid.SampledFrom([]conntrack.Reason{"", "", conntrack.Finished, "denied_port"}).Draw(t, "reason"),
+			Reasons: rapid.SliceOfN(rapid.SampledFrom([]conntrack.Reason{conntrack.Finished, "denied_port", conntrack.Finish, conntrack.Lost}), 0, 3).Draw(t, "reasons"),
 			Limit:   rapid.SampledFrom([]int{1, 7, 1000}).Draw(t, "limit"),
 		}
 	})
@@ -196,11 +196,12 @@ func TestFind(t *testing.T) {
 func TestPlansUseAnIndex(t *testing.T) {
 	r := reader(t, written(t, crowd()...))
 	one := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	denied := []conntrack.Reason{"denied_port"}
 	two := append(one, netip.MustParsePrefix("2001:db8::/32"))
 	for name, f := range map[string]Filter{
 		"none": {}, "client": {Clients: one}, "clients": {Clients: two}, "server": {Servers: one}, "user": {User: "bob"}, "port": {Port: 21},
-		"action": {Action: conntrack.Deny}, "reason": {Reason: "denied_port"},
-		"all": {Clients: two, Servers: two, User: "bob", Port: 21, Action: conntrack.Deny, Reason: "denied_port", Until: begun.Add(time.Hour)},
+		"action": {Action: conntrack.Deny}, "reason": {Reasons: denied}, "reasons": {Reasons: append(denied, conntrack.Lost)},
+		"all": {Clients: two, Servers: two, User: "bob", Port: 21, Action: conntrack.Deny, Reasons: denied, Until: begun.Add(time.Hour)},
 	} {
 		for _, f.Since = range []time.Time{{}, begun} {
 			by := []string{"by_time"}
