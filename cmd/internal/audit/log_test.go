@@ -280,7 +280,8 @@ func (d *disk) bytes() []byte {
 func TestFullDiskRecovers(t *testing.T) {
 	for _, err := range []error{syscall.ENOSPC, nil} { // nil: short without a word
 		d := &disk{room: 1000, err: err}
-		l := newLog(d, queuedOthers, queuedRefusals, quiet)
+		var logged bytes.Buffer
+		l := newLog(d, queuedOthers, queuedRefusals, slog.New(slog.NewTextHandler(&syncWriter{w: &logged}, nil)))
 		for i := range 1000 {
 			write(l, fmt.Sprint(i))
 		}
@@ -288,6 +289,7 @@ func TestFullDiskRecovers(t *testing.T) {
 		if f := l.Failures(); f > 2 {
 			t.Errorf("%d attempts at once, want one a second", f)
 		}
+		eventually(t, "a second attempt", func() bool { return l.Failures() > 1 })
 		want := err
 		if want == nil {
 			want = io.ErrShortWrite
@@ -303,6 +305,9 @@ func TestFullDiskRecovers(t *testing.T) {
 		eventually(t, "the error is over", func() bool { return l.Err() == nil })
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
+		}
+		if n := strings.Count(logged.String(), "cannot be written"); n != 1 || !strings.Contains(logged.String(), "can be written again") {
+			t.Errorf("said %d times that it cannot be written: %s", n, logged.String())
 		}
 		if got := ids(t, d.bytes()); len(got) != 1000 || got[999] != "999" || l.Lost() != 0 || l.Written() != 1000 || l.Buffered() != 0 {
 			t.Errorf("%d records; it says %d written, %d buffered, %d lost", len(got), l.Written(), l.Buffered(), l.Lost())

@@ -118,12 +118,13 @@ func (w *writer) flush() bool {
 	}
 	if err != nil {
 		w.log.failures.Add(1)
-		w.log.failure.Store(&err)
-		w.log.log.Error("audit log cannot be written, will try again; see to its disk", "path", w.log.path, "err", err, "waiting", len(w.log.records))
+		if w.log.failure.Swap(&err) == nil { // once, not each second: the daemon's log may be on the same disk
+			w.log.log.Error("the audit log cannot be written, will try again each second; see to its disk", "path", w.log.path, "err", err)
+		}
 		return false
 	}
 	if w.log.failure.Swap(nil) != nil {
-		w.log.log.Info("audit log can be written again", "path", w.log.path, "lost", w.log.Lost())
+		w.log.log.Info("the audit log can be written again", "path", w.log.path, "lost", w.log.Lost())
 	}
 	return true
 }
