@@ -118,6 +118,14 @@ func TestExpectationLineLive(t *testing.T) {
 		t.Errorf("(-ours +conntrack):\n%s", diff)
 	}
 
+	run("conntrack", "-F", "expect")
+	if line, err = reader.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(fmt.Sprintf("%9s %s", "[DESTROY]", ours(t, want, line)), line); diff != "" {
+		t.Errorf("(-ours +conntrack):\n%s", diff)
+	}
+
 	want = negotiate(t, "[::1]:21", "229 Entering Extended Passive Mode (|||50009|)", 50009)
 	listed = run("conntrack", "-L", "expect", "-f", "ipv6")
 	if diff := cmp.Diff(ours(t, want, listed), listed); diff != "" {
