@@ -86,6 +86,8 @@ func printStory(w io.Writer, s *trail.Story) error {
 	if e := s.End; e != nil {
 		line("session end", stamp(e), "after "+e.Duration.Round(time.Millisecond).String(),
 			fmt.Sprintf("%d pinholes", e.Pinholes), fmt.Sprintf("%d refusals", e.Denied), because(e))
+	} else {
+		line("session end", "not yet, as far as is known")
 	}
 	return t.Flush()
 }

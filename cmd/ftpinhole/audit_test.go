@@ -144,6 +144,11 @@ func TestTranslatedRecord(t *testing.T) {
 	if want := "sent to 198.51.100.1:50002, seen as coming from 198.51.100.3"; !strings.Contains(out.String(), want) {
 		t.Errorf("the story lacks %q:\n%s", want, &out)
 	}
+	for _, want := range []string{"closed       not yet, as far as is known", "session end  not yet, as far as is known"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the story of what goes on lacks %q:\n%s", want, &out)
+		}
+	}
 	out.Reset()
 	printCSV(&out, []conntrack.Record{r})
 	if want := ",198.51.100.3,198.51.100.1,50002\n"; !strings.HasSuffix(out.String(), want) {
