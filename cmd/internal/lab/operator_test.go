@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -129,7 +130,8 @@ func TestCloseAndFlush(t *testing.T) {
 }
 
 // Law 1: while another program holds up the kernel's nf_tables, sessions that
-// negotiate wait for it and work, and the others do not even wait. Not in
+// negotiate wait for it and work, and the others do not even wait. A busy machine
+// may let one wait by chance; a daemon that holds it up does so each time. Not in
 // parallel: it would hold up the other tests' kernels too.
 func TestLaw1SlowKernel(t *testing.T) {
 	l := lab.New(t)
@@ -147,8 +149,8 @@ func TestLaw1SlowKernel(t *testing.T) {
 	negotiates, other := login(), login()
 
 	var load strings.Builder
-	load.WriteString("table inet slow { set s { type ipv4_addr . inet_service; elements = { ")
-	for i := range 100_000 {
+	load.WriteString("table inet slow\ndelete table inet slow\ntable inet slow { set s { type ipv4_addr . inet_service; elements = { ")
+	for i := range 200_000 {
 		if i > 0 {
 			load.WriteString(", ")
 		}
@@ -159,32 +161,62 @@ func TestLaw1SlowKernel(t *testing.T) {
 	if err := os.WriteFile(file, []byte(load.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	loaded := make(chan error, 1)
-	go func() {
-		_, err := l.Exec(lab.Gateway, "nft", "-f", file)
-		loaded <- err
-	}()
-	var slowest time.Duration
-	for done := false; !done; {
-		select {
-		case err := <-loaded:
-			if err != nil {
-				t.Fatal(err)
+	for range 5 {
+		held, slowest := underLoad(t, l, d, file, negotiates, other)
+		t.Logf("a line that negotiates was held for %v; the slowest answer to another session: %v", held, slowest)
+		if held < 100*time.Millisecond {
+			t.Error("the kernel was not slow: this tests nothing")
+		}
+		if slowest < held/2 {
+			return
+		}
+	}
+	t.Error("a session that does not negotiate waits as well")
+}
+
+// underLoad has both sessions work while nft loads a file, and returns the
+// longest that each waited for an answer.
+func underLoad(t *testing.T, l *lab.Lab, d *lab.Daemon, file string, negotiates, other *lab.Session) (held, slowest time.Duration) {
+	t.Helper()
+	loaded := make(chan struct{})
+	var both sync.WaitGroup
+	both.Go(func() {
+		defer close(loaded)
+		if _, err := l.Exec(lab.Gateway, "nft", "-f", file); err != nil {
+			t.Error(err)
+		}
+	})
+	meanwhile := func(longest *time.Duration, say func() error) error {
+		for {
+			select {
+			case <-loaded:
+				return nil
+			default:
 			}
-			done = true
-		default:
+			begun := time.Now()
+			if err := say(); err != nil {
+				return err
+			}
+			*longest = max(*longest, time.Since(begun))
 		}
-		if err := open(l, negotiates, "PASV"); err != nil && !strings.Contains(d.Stderr(), "did not answer in time") {
-			t.Fatalf("a session that negotiates: %v", err) // law 1 excepts two seconds of silence
-		}
-		begun := time.Now()
-		if err := other.Expect("NOOP", 200); err != nil {
-			t.Fatalf("another session: %v", err)
-		}
-		slowest = max(slowest, time.Since(begun))
 	}
-	t.Logf("the slowest answer to a session that does not negotiate: %v", slowest)
-	if slowest > time.Second {
-		t.Errorf("a session that does not negotiate waited %v", slowest)
-	}
+	both.Go(func() {
+		err := meanwhile(&held, func() error {
+			_, err := negotiates.Passive("PASV")
+			return err
+		})
+		if err == nil {
+			err = open(l, negotiates, "EPSV")
+		}
+		if err != nil && !strings.Contains(d.Stderr(), "did not answer in time") {
+			t.Errorf("a session that negotiates: %v", err) // law 1 excepts two seconds of silence
+		}
+	})
+	both.Go(func() {
+		if err := meanwhile(&slowest, func() error { return other.Expect("NOOP", 200) }); err != nil {
+			t.Errorf("another session: %v", err)
+		}
+	})
+	both.Wait()
+	return held, slowest
 }
