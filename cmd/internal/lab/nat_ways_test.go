@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -20,7 +21,10 @@ func commands(family int) []string {
 // everyNAT is each kind of translation that scripts/lab has, in each length
 // of addresses.
 func everyNAT() []lab.NAT {
-	all := []lab.NAT{{Kind: "none"}, {Kind: "iptables"}, {Kind: "snat"}, {Kind: "port"}, {Kind: "redirect"}}
+	all := []lab.NAT{
+		{Kind: "none"}, {Kind: "iptables"}, {Kind: "snat"}, {Kind: "port"},
+		{Kind: "redirect"}, {"redirect", "shorter"}, // the reply of the gateway's own server grows
+	}
 	for _, kind := range []string{"masquerade", "dnat", "both", "hairpin"} {
 		for _, length := range []string{"same", "longer", "shorter"} {
 			all = append(all, lab.NAT{Kind: kind, Length: length})
@@ -78,20 +82,33 @@ func TestNATWithIptables(t *testing.T) {
 }
 
 // Must hold: `nft list ruleset` and `nft -j list ruleset` work in every state:
-// with pinholes that are translated, and with sessions that are rewritten.
+// with pinholes that are translated, while they are used, with sessions that
+// are rewritten, and while there is no daemon.
 func TestNATRulesetIsListed(t *testing.T) {
 	t.Parallel()
-	l, d := translated(t, lab.NAT{Kind: "none"})
-	list := func(state any) string {
+	l, d := translated(t, lab.NAT{Kind: "none"}, "--hooks", "forward,input,output")
+	// list returns our table.
+	list := func(state string) string {
 		t.Helper()
 		text, err := l.Ruleset()
-		if err != nil || !strings.Contains(text, "table inet ftpinhole") {
-			t.Errorf("%v: nft list ruleset: %v\n%s", state, err, text)
+		_, ours, found := strings.Cut(text, "table inet ftpinhole {")
+		if err != nil || !found {
+			t.Errorf("%s: nft list ruleset: %v\n%s", state, err, text)
 		}
 		if text, err := l.Ruleset("-j"); err != nil || !json.Valid([]byte(text)) {
-			t.Errorf("%v: nft -j list ruleset: %v\n%s", state, err, text)
+			t.Errorf("%s: nft -j list ruleset: %v\n%s", state, err, text)
 		}
-		return text
+		ours, _, _ = strings.Cut(ours, "\n}")
+		return ours
+	}
+	holds := func(state string, what ...string) {
+		t.Helper()
+		ours := list(state)
+		for _, element := range what {
+			if !strings.Contains(ours, element) {
+				t.Errorf("%s: %q is not in our table:\n%s", state, element, ours)
+			}
+		}
 	}
 	list("before")
 	for _, n := range []lab.NAT{{"both", "longer"}, {"hairpin", "same"}} {
@@ -99,6 +116,7 @@ func TestNATRulesetIsListed(t *testing.T) {
 		for _, family := range []int{4, 6} {
 			p := loginPair(t, l, n, n.Ends(family))
 			for _, command := range commands(family) {
+				state := n.String() + " " + command
 				at, err := p.free(command)
 				if err != nil {
 					t.Fatal(err)
@@ -107,18 +125,21 @@ func TestNATRulesetIsListed(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				// An element of the pinhole's set, and of the map.
-				text := list(n.String() + " " + command)
-				for _, address := range []string{at.Addr().String(), told.Addr().String()} {
-					if !strings.Contains(text, address+" . "+told.Addr().String()) && !strings.Contains(text, address) {
-						t.Errorf("%v, %s: %v is not in the ruleset:\n%s", n, command, address, text)
-					}
-				}
+				// The pinhole, and what the outside port is translated to.
+				holds(state, element(at), element(told))
 				if err := p.data(command, at, told); err != nil {
 					t.Error(err)
 				}
 			}
-			list(n.String() + " after")
+			list(n.String() + " used")
+			if n.Length == "longer" {
+				rewritten := p.ends.Client.String() + " . " + port(p.client) + " . "
+				holds(n.String()+" rewritten", rewritten)
+				d.Kill()
+				holds(n.String()+" killed", rewritten)
+				d = d.Restart()
+				holds(n.String()+" started again", rewritten)
+			}
 			if err := p.end(); err != nil {
 				t.Error(err)
 			}
@@ -129,6 +150,9 @@ func TestNATRulesetIsListed(t *testing.T) {
 		t.Errorf("after the stop: %v\n%s", err, text)
 	}
 }
+
+// element is an endpoint as nft lists it in a set.
+func element(at netip.AddrPort) string { return fmt.Sprintf("%v . %d", at.Addr(), at.Port()) }
 
 // Two clients behind one address announce the same port: one is given another,
 // of the range that the configuration names, and both are reached.
