@@ -19,6 +19,7 @@ import (
 	"ftpinhole/cmd/internal/probe"
 	"ftpinhole/cmd/internal/queue"
 	"ftpinhole/cmd/internal/socket"
+	"ftpinhole/rules/expect"
 	"ftpinhole/rules/nft"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -221,9 +222,9 @@ func runError(err error) error {
 	switch {
 	case errors.Is(err, queue.ErrTaken), errors.Is(err, socket.ErrInUse):
 		return exitError{exitFailed, err}
-	case errors.Is(err, queue.ErrPermission), errors.Is(err, nft.ErrPermission):
+	case errors.Is(err, queue.ErrPermission), errors.Is(err, nft.ErrPermission), errors.Is(err, expect.ErrPermission):
 		return exitError{exitNotPermitted, err}
-	case errors.Is(err, queue.ErrUnsupported), errors.Is(err, nft.ErrUnsupported):
+	case errors.Is(err, queue.ErrUnsupported), errors.Is(err, nft.ErrUnsupported), errors.Is(err, expect.ErrUnsupported):
 		return exitError{exitKernel, err}
 	}
 	return err

@@ -46,7 +46,7 @@ func explain(doing string, err error) error {
 func explainHelper(doing string, err error) error {
 	switch {
 	case errors.Is(err, unix.EINVAL): // nfnetlink's answer when it has no such subsystem
-		return fmt.Errorf("expect: %s: %w (%w): load the module nfnetlink_cthelper", doing, err, ErrUnsupported)
+		return fmt.Errorf("expect: %s: %w (%w): load the module nfnetlink_cthelper, or use the backend nft", doing, err, ErrUnsupported)
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("expect: %s: %w (%w): delete the nft objects that name it", doing, err, ErrInUse)
 	}
