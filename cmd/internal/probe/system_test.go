@@ -24,7 +24,7 @@ func TestAllRows(t *testing.T) {
 			t.Errorf("error in an empty namespace: %+v", r)
 		}
 	}
-	want := []string{"capabilities", "nft", "queue statement", "translation", "queue", "conntrack", "events", "accounting",
+	want := []string{"capabilities", "nft", "queue statement", "translation", "queue", "backend", "conntrack", "events", "accounting",
 		"window", "landlock", "kernel",
 		"accept line", "open ports", "kernel helper", "flowtable", "mark"}
 	if diff := cmp.Diff(want, names); diff != "" {
