@@ -245,6 +245,25 @@ func TestLaw6RestoreWithheld(t *testing.T) {
 	}
 }
 
+// What left before the death is not withheld when it is sent again: the server
+// has it, and acknowledges it.
+func TestLaw6SentAgainAfterRestore(t *testing.T) {
+	const text = port + "\r\nPORT 10,9,9,9,195,80\r\n"
+	st := loggedIn(t, behindNAT, nil)
+	begin := st.c.next
+	st.says("C", text, 0)
+	n := st.next()
+	const cut = len(text) - len("80\r\n")
+	want := "PORT 198,51,100,7,195,80\r\nPORT 10,9,9,9,195,"
+	if seg := n.again("C", len(text), text[:cut]); string(seg.Payload) != want || seg.Seq != begin {
+		t.Errorf("%q left at %d, want %q", seg.Payload, seg.Seq-begin, want)
+	}
+	if got := n.acks("S", n.c.next+4); got != n.c.next {
+		t.Errorf("told that %d bytes have arrived of %d", got-begin, len(text))
+	}
+	n.stop()
+}
+
 // What nobody can have kept is not restored, and harms nobody.
 func TestRestoreNonsense(t *testing.T) {
 	st := newTranslated(t, behindNAT, nil)

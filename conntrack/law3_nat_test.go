@@ -77,6 +77,24 @@ func TestLaw3TranslatedBytes(t *testing.T) {
 	}
 }
 
+// So many rewrites that those of the beginning are forgotten: what is sent again
+// then counts from what they added up to.
+func TestLaw3TranslatedBytesOfLongSessions(t *testing.T) {
+	const runs = 500
+	long := func(uint64) func(*simulation, *chatter) { return func(_ *simulation, c *chatter) { c.turns = 40 } }
+	forgot := simulateMany(t, runs, 11, long, func(sim *simulation) bool {
+		for _, nat := range sim.gate.tracker.departed.byKey {
+			if nat.up.Shift != 0 || nat.down.Shift != 0 {
+				return true
+			}
+		}
+		return false
+	})
+	if forgot < runs/2 {
+		t.Errorf("only %d of %d sessions had so many rewrites", forgot, runs)
+	}
+}
+
 // The same, found by another way through the possibilities.
 func TestLaw3TranslatedBytesProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

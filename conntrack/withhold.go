@@ -59,7 +59,9 @@ func (s *session) withhold(d *direction, q *sequence) {
 		s.nat.keeps = true
 		return
 	}
-	if !ok || !line.Plain || q.tooLate != "" || q.waiting(&d.stream) >= maxUnacked {
+	// What the receiver may have already is no use to keep from it: it would
+	// acknowledge that, and what the sender was told to have arrived beside.
+	if !ok || q.unsure || !line.Plain || q.tooLate != "" || q.waiting(&d.stream) >= maxUnacked {
 		return
 	}
 	start := s.mayName(d, line.Text)
