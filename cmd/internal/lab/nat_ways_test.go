@@ -145,6 +145,7 @@ func TestNATRulesetIsListed(t *testing.T) {
 			}
 		}
 	}
+	noneInvalid(t, l)
 	d.Stop()
 	if text, err := l.Ruleset(); err != nil || strings.Contains(text, "ftpinhole") {
 		t.Errorf("after the stop: %v\n%s", err, text)
