@@ -136,7 +136,7 @@ func (s *Session) RetrieveFrom(from netip.Addr, data netip.AddrPort, name string
 		return nil, err
 	}
 	defer conn.Close()
-	if err := s.Expect("RETR "+name, 150); err != nil {
+	if err := s.Send("RETR " + name); err != nil {
 		return nil, err
 	}
 	return s.finish(conn, name)
@@ -162,9 +162,6 @@ func (s *Session) RetrieveActive(command, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	if code, text, err := s.Reply(); err != nil || code != 150 {
-		return nil, fmt.Errorf("RETR %s: %d %q: %w", name, code, text, err)
-	}
 	return s.finish(conn, name)
 }
 
@@ -181,8 +178,12 @@ func Announce(command string, at netip.AddrPort) string {
 	return fmt.Sprintf("EPRT |%d|%s|%d|", family, at.Addr(), at.Port())
 }
 
-// finish reads the data connection to its end, and then the server's 226.
+// finish reads the server's 150 or 125, the data connection to its end, and then
+// the server's 226.
 func (s *Session) finish(data net.Conn, name string) ([]byte, error) {
+	if code, text, err := s.Reply(); err != nil || code != 150 && code != 125 {
+		return nil, fmt.Errorf("RETR %s: %d %q: %w", name, code, text, err)
+	}
 	_ = data.SetDeadline(time.Now().Add(patience))
 	content, err := io.ReadAll(data)
 	if err != nil {
