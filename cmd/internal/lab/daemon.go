@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,13 +44,9 @@ func buildDir() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("ftpinhole-lab-%d", os.Getpid()))
 }
 
-// backend says which kind of pinholes is tested, if the environment does.
-func backend() []string {
-	if name := os.Getenv("FTPINHOLE_LAB_BACKEND"); name != "" {
-		return []string{"--backend", name}
-	}
-	return nil
-}
+// backend is the kind of pinholes that is tested: sets, which all kernels have,
+// unless the environment says otherwise.
+func backend() string { return cmp.Or(os.Getenv("FTPINHOLE_LAB_BACKEND"), "nft") }
 
 // Main runs a package's tests and removes the program that they built.
 func Main(m *testing.M) int {
@@ -136,8 +133,7 @@ func (d *Daemon) start(args ...string) {
 	}
 	d.path = path
 	all := append([]string{"netns", "exec", d.lab.Name + "-" + string(Gateway), path, "run",
-		"--socket", d.Socket, "--audit-log", d.AuditPath, "--state-dir", d.StateDir}, backend()...)
-	all = append(all, args...)
+		"--socket", d.Socket, "--audit-log", d.AuditPath, "--state-dir", d.StateDir, "--backend", backend()}, args...)
 	// ip becomes the daemon, so that signals reach it.
 	d.cmd = exec.Command("ip", all...)
 	d.cmd.Stderr = &d.stderr
