@@ -10,10 +10,6 @@ const (
 	// pinholePriority is after conntrack (-200) and after the operator's
 	// DNAT (-100), so that the mark is there before any filter asks for it.
 	pinholePriority = -90
-	// helperPriority is after conntrack, and before any translation, lest the
-	// kernel forgets what a translated connection with a helper needs
-	// (CVE-2025-68206).
-	helperPriority = -150
 	// controlPriority is after the operator's filter (0), so that what is
 	// read is what passed.
 	controlPriority = 50
@@ -24,6 +20,11 @@ const (
 	// the first that translates a connection is the only one.
 	dnatPriority = -101
 	snatPriority = 99
+	// helperPriority is after every queue and every translation (100). A packet
+	// that returns from a queue confirms its connection at once where that has a
+	// user-space helper (nf_confirm_cthelper, net/netfilter/nf_conntrack_core.c),
+	// and a connection that is confirmed is not translated any more.
+	helperPriority = 300
 )
 
 // The types of base chains.
@@ -67,12 +68,6 @@ func chains(c *Config, xtables bool) []chain {
 		{"acks_prerouting", filterChain, unix.NF_INET_PRE_ROUTING, acksPriority, acksRules(c, xtables, elsewhere...)},
 		{"translate_prerouting", natChain, unix.NF_INET_PRE_ROUTING, dnatPriority, destinationRules(c)},
 	}
-	if c.Helper != "" {
-		out = append(out, chain{"helper_prerouting", filterChain, unix.NF_INET_PRE_ROUTING, helperPriority, []rule{attachRule(c)}})
-		if c.hooked(Output) {
-			out = append(out, chain{"helper_output", filterChain, unix.NF_INET_LOCAL_OUT, helperPriority, []rule{attachRule(c)}})
-		}
-	}
 	add := func(name string, hook uint32, rewritten, control []rule) {
 		rules := append([]rule{{exprs: invalidReturn()}}, rewritten...)
 		out = append(out,
@@ -90,6 +85,14 @@ func chains(c *Config, xtables bool) []chain {
 			chain{"translate_output", natChain, unix.NF_INET_LOCAL_OUT, dnatPriority, destinationRules(c)},
 			chain{"translate_input", natChain, unix.NF_INET_LOCAL_IN, snatPriority, sourceRules(c)})
 	}
-	return append(out,
+	out = append(out,
 		chain{"translate_postrouting", natChain, unix.NF_INET_POST_ROUTING, snatPriority, sourceRules(c)})
+	if c.Helper == "" {
+		return out
+	}
+	if c.hooked(Input) {
+		out = append(out, chain{"helper_input", filterChain, unix.NF_INET_LOCAL_IN, helperPriority, []rule{attachRule(c)}})
+	}
+	return append(out,
+		chain{"helper_postrouting", filterChain, unix.NF_INET_POST_ROUTING, helperPriority, []rule{attachRule(c)}})
 }

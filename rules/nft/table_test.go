@@ -53,7 +53,7 @@ func TestListing(t *testing.T) {
 	}{
 		{"forward.nft", forward(), "2100-2101", "2102", "2103"},
 		{"input.nft", nft.Config{Ports: []uint16{21, 2121}, Hooks: []nft.Hook{nft.Input}, Mark: 0x8, ControlMark: 0x4, SetSize: 100, AckQueue: 77, RewriteQueue: 78}, " 0", "77", "78"},
-		{"helper.nft", nft.Config{Ports: []uint16{21}, Hooks: []nft.Hook{nft.Forward, nft.Output}, Helper: "ftp"}, " 0", "1", "2"},
+		{"helper.nft", nft.Config{Ports: []uint16{21}, Hooks: []nft.Hook{nft.Forward, nft.Input}, Helper: "ftp"}, " 0", "1", "2"},
 		{"all.nft", nft.Config{Ports: []uint16{21}, Hooks: []nft.Hook{nft.Forward, nft.Input, nft.Output}, Queues: 4, SourcePorts: true}, " 0-3", "4", "5"},
 	} {
 		t.Run(test.file, func(t *testing.T) {
