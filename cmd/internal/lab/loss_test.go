@@ -17,7 +17,7 @@ import (
 func lossy(t *testing.T, l *lab.Lab, which string) {
 	t.Helper()
 	rules := "table inet lossy {\nset seen {\ntype inet_service\nflags dynamic,timeout\ntimeout 1m\n}\nchain forward {\ntype filter hook forward priority 1\n" +
-		"ct state new tcp dport != 21 tcp flags & (syn|ack) == syn " + which + " counter drop\n}\n}\n"
+		"ct state new,related tcp dport != 21 tcp flags & (syn|ack) == syn " + which + " counter drop\n}\n}\n"
 	path := t.TempDir() + "/lossy.nft"
 	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
