@@ -95,6 +95,7 @@ func (ns namespace) listen(t testing.TB, port uint16) {
 			if err != nil {
 				return
 			}
+			_, _ = c.Write([]byte{0}) // attempt waits for it
 			mu.Lock()
 			conns = append(conns, c)
 			mu.Unlock()
@@ -123,6 +124,9 @@ func (ns namespace) attempt(t testing.TB, sport uint16, to string, patience time
 		c, err := d.Dial("tcp", to)
 		if err == nil {
 			ok = true
+			// Sent by another CPU, the RST may overtake the ACK before it.
+			_ = c.SetReadDeadline(time.Now().Add(patience))
+			_, _ = c.Read(make([]byte, 1))
 			c.(*net.TCPConn).SetLinger(0) // the port is free at once
 			c.Close()
 		}
