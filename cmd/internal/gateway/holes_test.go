@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -98,7 +100,8 @@ func TestExpectationIsDeletedByTheOperator(t *testing.T) {
 		r.login(40000).c("PORT 10,0,1,2,195,80")
 		e := &expectations{shards: r.conns.shards}
 		e.deleted("unknown")
-		for id := range r.first.inKernel {
+		synctest.Wait()
+		for _, id := range slices.Collect(maps.Keys(r.first.inKernel)) {
 			e.deleted(id)
 			e.deleted(id)
 		}
