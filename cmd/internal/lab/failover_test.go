@@ -180,7 +180,7 @@ ip -n %[2]s-gateway link set sync up
 // the script.
 func takeOver(t *testing.T, first, second *lab.Lab, script string) {
 	t.Helper()
-	gateway(t, first, "for link in sync client server; do ip link set $link down; done")
+	gateway(t, first, "for link in sync client server; do ip link set $link down; done; conntrackd -k")
 	gateway(t, second, `
 ip addr add 10.0.1.1/24 dev client
 ip addr add 10.0.2.1/24 dev server
