@@ -83,25 +83,14 @@ func (e *expectations) close() error {
 // watch takes pinholes for closed that the operator has deleted (conntrack -D
 // expect), until the context ends.
 func (e *expectations) watch(ctx context.Context) {
-	var deaf trouble
-	hearing := func() {
-		if deaf.ends() {
-			e.log.Info("changes of expectations are announced again")
-		}
-	}
-	for ctx.Err() == nil {
-		err := e.Watch(ctx, hearing, func(ev expect.Event) {
-			if ev.Kind == expect.Deleted && ev.ID != "" {
-				e.deleted(ev.ID)
-			}
+	hear(ctx, e.log, "changes of expectations are announced again",
+		"changes of expectations are not announced; one that is deleted is taken for one that was blocked", func(hearing func()) error {
+			return e.Watch(ctx, hearing, func(ev expect.Event) {
+				if ev.Kind == expect.Deleted && ev.ID != "" {
+					e.deleted(ev.ID)
+				}
+			})
 		})
-		if err != nil && ctx.Err() == nil {
-			if deaf.begins() {
-				e.log.Warn("changes of expectations are not announced; one that is deleted is taken for one that was blocked", "err", err)
-			}
-			sleep(ctx, 10*time.Second)
-		}
-	}
 }
 
 func (e *expectations) deleted(id string) {

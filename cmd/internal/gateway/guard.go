@@ -51,22 +51,30 @@ func (t *trouble) ends() bool {
 
 // watch listens to the kernel's notices until the context ends.
 func (g *guard) watch(ctx context.Context) {
-	var deaf trouble
+	hear(ctx, g.log, "changes of the nft table are announced again",
+		"changes of the nft table are not announced; it is looked at twice a second", func(hearing func()) error {
+			return g.table.Watch(ctx, hearing, func(who string) {
+				select {
+				case g.changed <- who:
+				default: // one look is enough
+				}
+			})
+		})
+}
+
+// hear listens until the context ends, and says once when it fails (deaf) and
+// when it works again.
+func hear(ctx context.Context, log *slog.Logger, again, deaf string, listen func(hearing func()) error) {
+	var trouble trouble
 	hearing := func() {
-		if deaf.ends() {
-			g.log.Info("changes of the nft table are announced again")
+		if trouble.ends() {
+			log.Info(again)
 		}
 	}
 	for ctx.Err() == nil {
-		err := g.table.Watch(ctx, hearing, func(who string) {
-			select {
-			case g.changed <- who:
-			default: // one look is enough
-			}
-		})
-		if err != nil && ctx.Err() == nil {
-			if deaf.begins() {
-				g.log.Warn("changes of the nft table are not announced; it is looked at twice a second", "err", err)
+		if err := listen(hearing); err != nil && ctx.Err() == nil {
+			if trouble.begins() {
+				log.Warn(deaf, "err", err)
 			}
 			sleep(ctx, 10*time.Second)
 		}
