@@ -99,6 +99,15 @@ func (g *Gateway) tableConfig(cfg config.Config, policy *rules.Policy) nft.Confi
 	return c
 }
 
+// backend names what makes the pinholes, or would if the daemon did not only
+// observe.
+func (g *Gateway) backend() string {
+	if g.expect != nil {
+		return viaExpect
+	}
+	return viaNft
+}
+
 // ways are the ways to open a pinhole, the best first.
 func (g *Gateway) ways() []way {
 	switch sets := (way{viaNft, g.table}); {

@@ -53,7 +53,7 @@ func (g *Gateway) status(held conntrack.Counts, answered bool) control.Status {
 	config := g.current.Load()
 	st := control.Status{
 		Ready: g.ready.Load(), Version: g.version, PID: os.Getpid(), Since: g.started,
-		Backend: g.ways()[0].name, QueueNum: int(config.QueueNum), Queues: len(g.shards),
+		Backend: g.backend(), QueueNum: int(config.QueueNum), Queues: len(g.shards),
 		Ports: config.Ports, Hooks: config.Hooks, Observe: config.Observe,
 		Table:          "present",
 		Packets:        g.counters.packets.Load(),

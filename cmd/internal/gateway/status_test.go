@@ -146,3 +146,21 @@ func TestStatusSaysWhyItIsNotReady(t *testing.T) {
 		}
 	})
 }
+
+// The backend is named also by a daemon that only observes.
+func TestStatusNamesTheBackend(t *testing.T) {
+	for _, observe := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newRig(t, nil).asGateway()
+			g.config.Observe = observe
+			if got := g.status(conntrack.Counts{}, true).Backend; got != viaNft {
+				t.Errorf("observing %v: backend %q, want %q", observe, got, viaNft)
+			}
+			g.expect = &expectations{}
+			if got := g.status(conntrack.Counts{}, true).Backend; got != viaExpect {
+				t.Errorf("observing %v: backend %q, want %q", observe, got, viaExpect)
+			}
+			g.expect = nil // for Close
+		})
+	}
+}
