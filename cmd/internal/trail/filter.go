@@ -2,6 +2,7 @@ package trail
 
 import (
 	"bytes"
+	"cmp"
 	"net/netip"
 	"strings"
 	"time"
@@ -86,6 +87,11 @@ func (f *Filter) indices() []index {
 	}
 	return out
 }
+
+// byTime is the index that any filter can use.
+func byTime(f *Filter) index { return index{"by_time", f.period(), true} }
+
+func (f *Filter) limit() int { return cmp.Or(f.Limit, defaultLimit) }
 
 // hull is the one range of addresses in which all the prefixes are.
 func hull(column string, prefixes []netip.Prefix) condition {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,8 +24,9 @@ const weighed = 20000
 
 // Reader asks a database, which a daemon may be writing meanwhile.
 type Reader struct {
-	path string
-	db   *sql.DB
+	path    string
+	db      *sql.DB
+	weighed int
 }
 
 // OpenReader opens the database at path for reading. The error wraps ErrNone if
@@ -47,7 +49,7 @@ func OpenReader(path string) (*Reader, error) {
 		return nil, fmt.Errorf("audit trail: %w; report this", err)
 	}
 	db.SetMaxOpenConns(1)
-	r := &Reader{path: path, db: db}
+	r := &Reader{path: path, db: db, weighed: weighed}
 	version, err := schemaVersion(db)
 	if err == nil && version == 0 {
 		err = fmt.Errorf("%w in %s; the daemon makes it: start it with ftpinhole run", ErrNone, path)
@@ -81,39 +83,107 @@ func (r *Reader) failed(err error) error {
 
 // Find gives the newest records that match, in the order of their times.
 func (r *Reader) Find(ctx context.Context, f Filter) ([]conntrack.Record, error) {
-	chosen, err := r.choose(ctx, &f)
+	by, n, err := r.choose(ctx, &f)
 	if err != nil {
 		return nil, r.failed(err)
 	}
-	query, args := f.newest(chosen)
-	out, err := r.records(ctx, query, args...)
+	if by.name == "by_time" && n > r.weighed {
+		newer, other, err := r.guess(ctx, f)
+		if err != nil {
+			return nil, r.failed(err)
+		}
+		if other != nil {
+			out, err := r.findBy(ctx, &newer, *other)
+			if err != nil {
+				return nil, r.failed(err)
+			}
+			if len(out) == f.limit() { // then there are none newer
+				return out, nil
+			}
+		}
+	}
+	out, err := r.findBy(ctx, &f, by)
 	if err != nil {
 		return nil, r.failed(err)
 	}
-	slices.Reverse(out)
 	return out, nil
 }
 
-// newest is the query for the latest records, the newest first. Which they are
-// is found with the index alone as far as that goes; only then are whole rows
-// read.
+// findBy is Find by one index. Which records are the newest is found with the
+// index alone as far as that goes; only then are whole rows read.
+func (r *Reader) findBy(ctx context.Context, f *Filter, by index) ([]conntrack.Record, error) {
+	var query string
+	var args []any
+	if by.ordered {
+		query, args = f.newest(by.name)
+	} else {
+		matching, of := f.matching(by.name)
+		seqs, err := r.newestOf(ctx, matching, of, f.limit())
+		if err != nil {
+			return nil, err
+		}
+		query, args = these, []any{seqs}
+	}
+	out, err := r.records(ctx, query, args...)
+	slices.Reverse(out)
+	return out, err
+}
+
+// newest is the query for the latest records, the newest first, by an index that
+// gives them in this order.
 func (f *Filter) newest(by string) (query string, args []any) {
 	c := f.where()
 	return "SELECT " + columns + " FROM records WHERE seq IN (SELECT seq FROM records INDEXED BY " + by + c.clause() +
-		" ORDER BY time DESC, seq DESC LIMIT ?) ORDER BY time DESC, seq DESC", append(c.args, cmp.Or(f.Limit, defaultLimit))
+		" ORDER BY time DESC, seq DESC LIMIT ?) ORDER BY time DESC, seq DESC", append(c.args, f.limit())
 }
 
-// choose weighs the indices that f can use, and names the one by which the
-// fewest records must be looked at. SQLite itself would guess.
-func (r *Reader) choose(ctx context.Context, f *Filter) (string, error) {
-	name := "by_time"
-	least := weighed + 1
-	if !f.Since.IsZero() || !f.Until.IsZero() {
-		n, err := r.weigh(ctx, name, f.period())
-		if err != nil {
+// matching is the query for the times and numbers of all records, in no order.
+func (f *Filter) matching(by string) (query string, args []any) {
+	c := f.where()
+	return "SELECT time, seq FROM records INDEXED BY " + by + c.clause(), c.args
+}
+
+// these is the query for the records of a JSON array of numbers, the newest first.
+const these = "SELECT " + columns + " FROM records WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY time DESC, seq DESC"
+
+// newestOf gives the numbers of the latest records that a query finds, as a JSON
+// array. SQLite would sort them too, but much slower: it keeps a tree of the
+// latest so far, and where they come in the order of time each goes into it.
+func (r *Reader) newestOf(ctx context.Context, query string, args []any, limit int) (string, error) {
+	rows, err := r.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	type entry struct{ time, seq int64 }
+	var all []entry
+	for rows.Next() {
+		var e entry
+		if err := rows.Scan(&e.time, &e.seq); err != nil {
 			return "", err
 		}
-		least = n
+		all = append(all, e)
+	}
+	if err := rows.Err(); err != nil {
+		return "", err
+	}
+	slices.SortFunc(all, func(a, b entry) int { return cmp.Or(cmp.Compare(b.time, a.time), cmp.Compare(b.seq, a.seq)) })
+	seqs := make([]int64, min(len(all), limit))
+	for i := range seqs {
+		seqs[i] = all[i].seq
+	}
+	array, err := json.Marshal(seqs)
+	return string(array), err
+}
+
+// choose weighs the indices that f can use, and gives the one by which the
+// fewest records must be looked at, and how many. SQLite itself would guess.
+func (r *Reader) choose(ctx context.Context, f *Filter) (best index, least int, err error) {
+	best, least = byTime(f), r.weighed+1
+	if best.sql != "" {
+		if least, err = r.weigh(ctx, best.name, best.condition); err != nil {
+			return index{}, 0, err
+		}
 	}
 	for _, i := range f.indices() {
 		c := i.condition
@@ -122,21 +192,21 @@ func (r *Reader) choose(ctx context.Context, f *Filter) (string, error) {
 		}
 		n, err := r.weigh(ctx, i.name, c)
 		if err != nil {
-			return "", err
+			return index{}, 0, err
 		}
 		// Of two that are too many to count, the ordered one gives the newest
 		// first, and skips others.
-		if n < least || n == least && i.ordered && name == "by_time" {
-			name, least = i.name, n
+		if n < least || n == least && i.ordered && best.name == "by_time" {
+			best, least = i, n
 		}
 	}
-	return name, nil
+	return best, least, nil
 }
 
 // weigh counts an index's entries, up to a bound.
 func (r *Reader) weigh(ctx context.Context, index string, c condition) (n int, err error) {
 	err = r.db.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM records INDEXED BY "+index+c.clause()+" LIMIT ?)",
-		append(c.args[:len(c.args):len(c.args)], weighed+1)...).Scan(&n)
+		append(c.args[:len(c.args):len(c.args)], r.weighed+1)...).Scan(&n)
 	return n, err
 }
 

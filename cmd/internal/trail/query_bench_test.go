@@ -60,8 +60,8 @@ func BenchmarkFind(b *testing.B) {
 			}
 			// Its own work, whatever else the machine does.
 			b.ReportMetric(float64((cpuTime(b)-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
-			by, _ := r.choose(b.Context(), &bb.f)
-			b.Logf("%d found %s", n, by)
+			by, _, err := r.choose(b.Context(), &bb.f)
+			b.Logf("%d found, %s chosen (%v)", n, by.name, err)
 		})
 	}
 }

@@ -171,25 +171,59 @@ func TestFind(t *testing.T) {
 			}
 		}
 		want = want[max(0, len(want)-f.Limit):]
-		by := []string{"by_time"}
-		for _, i := range f.indices() {
-			by = append(by, i.name)
-		}
-		for _, name := range by {
-			query, args := f.newest(name)
-			got, err := r.records(t.Context(), query, args...)
+		for _, by := range append(f.indices(), byTime(&f)) {
+			got, err := r.findBy(t.Context(), &f, by)
 			if err != nil {
-				t.Fatalf("%s: %v", name, err)
+				t.Fatalf("%s: %v", by.name, err)
 			}
-			slices.Reverse(got)
 			if diff := cmp.Diff(want, got, asTold...); diff != "" {
-				t.Fatalf("%s (-want +got):\n%s", name, diff)
+				t.Fatalf("%s (-want +got):\n%s", by.name, diff)
 			}
 		}
 		if got, err := r.Find(t.Context(), f); err != nil || cmp.Diff(want, got, asTold...) != "" {
 			t.Fatalf("%d records, want %d (%v)", len(got), len(want), err)
 		}
 	})
+}
+
+// What is found by a guess, which takes many records, is what going back in time
+// finds: whether the newest match, or only the oldest, or some all along.
+func TestGuess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), FileName)
+	fill(t, path, 2000) // 500 sessions of as many clients, 6667 records
+	r := reader(t, path)
+	r.weighed = 100
+	guessed := 0
+	for name, f := range map[string]Filter{
+		"all":    {Clients: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
+		"old":    {Clients: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}},
+		"period": {Clients: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}, Since: begun.Add(100 * time.Millisecond), Until: begun.Add(1500 * time.Millisecond)},
+		"both":   {Clients: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}, Servers: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+		"reason": {Clients: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}, Reasons: []conntrack.Reason{conntrack.Finished, conntrack.Lost}},
+	} {
+		for _, f.Limit = range []int{1, 60} {
+			want, err := r.findBy(t.Context(), &f, byTime(&f))
+			if err != nil || len(want) == 0 {
+				t.Fatalf("%s: %d records, %v", name, len(want), err)
+			}
+			got, err := r.Find(t.Context(), f)
+			if diff := cmp.Diff(want, got, asTold...); err != nil || diff != "" {
+				t.Errorf("%s, limit %d: %v (-want +got):\n%s", name, f.Limit, err, diff)
+			}
+			newer, by, err := r.guess(t.Context(), f)
+			if err != nil || by == nil {
+				continue
+			}
+			guessed++
+			got, err = r.findBy(t.Context(), &newer, *by)
+			if diff := cmp.Diff(want, got, asTold...); len(got) == f.Limit && diff != "" {
+				t.Errorf("%s, limit %d by a guess: %v (-want +got):\n%s", name, f.Limit, err, diff)
+			}
+		}
+	}
+	if guessed == 0 {
+		t.Error("nothing was guessed")
+	}
 }
 
 // Issue 6: a test holds that the query plan uses an index.
@@ -204,19 +238,22 @@ func TestPlansUseAnIndex(t *testing.T) {
 		"all": {Clients: two, Servers: two, User: "bob", Port: 21, Action: conntrack.Deny, Reasons: denied, Until: begun.Add(time.Hour)},
 	} {
 		for _, f.Since = range []time.Time{{}, begun} {
-			by := []string{"by_time"}
-			for _, i := range f.indices() {
-				by = append(by, i.name)
-			}
-			for _, index := range by {
-				query, args := f.newest(index)
+			for _, by := range append(f.indices(), byTime(&f)) {
+				query, args := f.newest(by.name)
+				if !by.ordered {
+					query, args = f.matching(by.name)
+					sample, with := sampling(f.where(), []index{by})
+					if plan := planOf(t, r, sample, append(with, "[1]")); !strings.Contains(plan, "INTEGER PRIMARY KEY (rowid=?)") {
+						t.Errorf("%s, a sample for %s, since %v:\n%s", name, by.name, f.Since, plan)
+					}
+				}
 				plan := planOf(t, r, query, args)
-				if !strings.Contains(plan, "USING INDEX "+index) && !strings.Contains(plan, "USING COVERING INDEX "+index) {
-					t.Errorf("%s by %s, since %v:\n%s", name, index, f.Since, plan)
+				if !strings.Contains(plan, "USING INDEX "+by.name) && !strings.Contains(plan, "USING COVERING INDEX "+by.name) {
+					t.Errorf("%s by %s, since %v:\n%s", name, by.name, f.Since, plan)
 				}
 				// Without a time, all is read that was written, from the newest on.
-				if strings.Contains(plan, "SCAN") && (index != "by_time" || !f.Since.IsZero()) {
-					t.Errorf("%s by %s, since %v reads all:\n%s", name, index, f.Since, plan)
+				if strings.Contains(plan, "SCAN") && (by.name != "by_time" || !f.Since.IsZero()) {
+					t.Errorf("%s by %s, since %v reads all:\n%s", name, by.name, f.Since, plan)
 				}
 			}
 		}
@@ -228,7 +265,7 @@ func TestPlansUseAnIndex(t *testing.T) {
 	}
 	for query, index := range map[string]string{
 		unclosedRecords: "once_pinhole (id=? AND action=?)", unclosedPruned: "once_pinhole (id=?)",
-		oldestOfAll: "by_time (time<?)", oldestOthers: "INTEGER PRIMARY KEY (rowid>?)", oldestRefusals: "by_action (action=?)",
+		these: "INTEGER PRIMARY KEY (rowid=?)", oldestOfAll: "by_time (time<?)", oldestOthers: "INTEGER PRIMARY KEY (rowid>?)", oldestRefusals: "by_action (action=?)",
 	} {
 		if plan := planOf(t, r, query, []any{0, 0}[:strings.Count(query, "?")]); !strings.Contains(plan, index) {
 			t.Errorf("%s:\n%s", query, plan)

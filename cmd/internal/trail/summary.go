@@ -1,7 +1,6 @@
 package trail
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -35,7 +34,7 @@ type Line struct {
 // Summary adds up all records that match, whatever the limit: that is for the
 // lines, the largest first.
 func (r *Reader) Summary(ctx context.Context, f Filter, by By) ([]Line, error) {
-	chosen, err := r.choose(ctx, &f)
+	chosen, _, err := r.choose(ctx, &f)
 	if err != nil {
 		return nil, r.failed(err)
 	}
@@ -52,8 +51,8 @@ func (r *Reader) Summary(ctx context.Context, f Filter, by By) ([]Line, error) {
 		sum(CASE action WHEN %[4]d THEN max(count, 1) ELSE 0 END) AS refused,
 		max(CASE action WHEN %[3]d THEN duration ELSE 0 END)
 		FROM records INDEXED BY %[5]s%[6]s GROUP BY %[1]s ORDER BY opened DESC, refused DESC, %[1]s LIMIT ?`,
-		by, counted, conntrack.Close, conntrack.Deny, chosen, c.clause())
-	rows, err := r.db.QueryContext(ctx, query, append(c.args, cmp.Or(f.Limit, defaultLimit))...)
+		by, counted, conntrack.Close, conntrack.Deny, chosen.name, c.clause())
+	rows, err := r.db.QueryContext(ctx, query, append(c.args, f.limit())...)
 	if err != nil {
 		return nil, r.failed(err)
 	}
