@@ -181,6 +181,37 @@ func TestTimeout(t *testing.T) {
 	removed(t, b, "b", false)
 }
 
+// What is left is the kernel's view, and only of what it holds.
+func TestLeft(t *testing.T) {
+	b := registered(t)
+	b.attach(t, "")
+	if left, err := b.Left(); err != nil || len(left) != 0 {
+		t.Errorf("before any: %v, %v", left, err)
+	}
+	for _, address := range []string{"127.0.0.1:21", "127.0.0.1:50055"} {
+		listen(t, address)
+	}
+	c := control(t, "127.0.0.1", "127.0.0.1:21")
+	stays := ours("stays", c, "127.0.0.1:50056")
+	stays.Timeout = 20 * time.Second
+	add(t, b, ours("used", c, "127.0.0.1:50055"))
+	add(t, b, ours("deleted", c, "127.0.0.1:50057"))
+	add(t, b, stays)
+	if left, err := b.Left(); err != nil || len(left) != 3 {
+		t.Errorf("of three: %v, %v", left, err)
+	}
+	if !passes(t, "127.0.0.1", "127.0.0.1:50055") {
+		t.Error("the port is shut")
+	}
+	if err := b.take(expected(ours("", c, "127.0.0.1:50057"))); err != nil {
+		t.Fatal(err)
+	}
+	left, err := b.Left()
+	if d := left["stays"]; err != nil || len(left) != 1 || d < 15*time.Second || d > 20*time.Second {
+		t.Errorf("%v, %v, want one of up to 20 s", left, err)
+	}
+}
+
 // Armed again, it takes one more SYN in what is left of its time.
 func TestLaw4Rearm(t *testing.T) {
 	b := registered(t)

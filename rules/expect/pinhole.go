@@ -14,7 +14,8 @@ import (
 // Add opens p for its Timeout, counted in whole seconds, and returns when the
 // kernel has it. If a pinhole of the same tuple is open, p takes its place and
 // waits for a connection of its own. ErrNoHelper: p's control connection has no
-// helper. ErrTranslation: the kernel would not translate it as p has it. ErrTaken: somebody else expects this connection. ErrFull: no room.
+// helper. ErrTranslation: the kernel would not translate it as p has it. ErrTaken:
+// somebody else expects this connection. ErrFull: no room.
 func (b *Backend) Add(p rules.Pinhole, now time.Time) error {
 	if err := check(p); err != nil {
 		return err
@@ -165,6 +166,27 @@ func (b *Backend) Arrived() ([]string, error) {
 		}
 	}
 	return ids, nil
+}
+
+// Left tells what is left of the time of each pinhole that the kernel still
+// holds, by its id, in whole seconds: those that it does not are used or over.
+func (b *Backend) Left() (map[string]time.Duration, error) {
+	b.changes.Lock()
+	defer b.changes.Unlock()
+	if len(b.byID) == 0 {
+		return nil, nil
+	}
+	held, err := b.List()
+	if err != nil {
+		return nil, err
+	}
+	left := make(map[string]time.Duration, len(held))
+	for _, e := range held {
+		if h := b.byTuple[e.Tuple]; h != nil {
+			left[h.ID] = time.Duration(e.Timeout) * time.Second
+		}
+	}
+	return left, nil
 }
 
 // look notes whether h's SYN came: its expectation is gone before its time, and

@@ -75,7 +75,7 @@ type PinholeInfo struct {
 	Backend   string    `json:"backend,omitempty"`    // what serves it: "expect" or "nft"
 	State     string    `json:"state"`                // "opening", "open", "used" or "established"
 	Opened    time.Time `json:"opened"`
-	ExpiresIn float64   `json:"expires_in_s"` // 0 once used
+	ExpiresIn float64   `json:"expires_in_s"` // of an expectation as the kernel has it; 0 once used
 }
 
 // SessionInfo is one control session. User comes from the wire: whoever prints

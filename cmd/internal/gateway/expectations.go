@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ftpinhole/cmd/internal/config"
+	"ftpinhole/cmd/internal/control"
 	"ftpinhole/rules/expect"
 	"ftpinhole/rules/nft"
 )
@@ -101,6 +102,24 @@ func (e *expectations) deleted(id string) {
 			}
 		})
 	}
+}
+
+// readBack gives the pinholes that wait for their connections the time that the
+// kernel leaves them, which is none where it does not hold them any more.
+func (e *expectations) readBack(list []control.PinholeInfo) error {
+	if e == nil {
+		return nil
+	}
+	left, err := e.Left()
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		if p := &list[i]; p.Backend == viaExpect && p.SrcPort == 0 {
+			p.ExpiresIn = left[p.ID].Seconds()
+		}
+	}
+	return nil
 }
 
 // helped is the table that attaches the helper, if there is one.

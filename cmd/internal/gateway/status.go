@@ -89,7 +89,7 @@ func (g *Gateway) status(held conntrack.Counts, answered bool) control.Status {
 }
 
 // Pinholes lists the open pinholes and the data connections that used them.
-// It fails when a shard does not answer.
+// It fails when a shard or the kernel does not answer.
 func (g *Gateway) Pinholes() ([]control.PinholeInfo, error) {
 	var list []control.PinholeInfo
 	now := time.Now()
@@ -120,7 +120,7 @@ func (g *Gateway) Pinholes() ([]control.PinholeInfo, error) {
 			list = append(list, info)
 		}
 	}
-	return list, nil
+	return list, g.expect.readBack(list)
 }
 
 // Sessions lists the control sessions. It fails when a shard does not answer.
