@@ -128,7 +128,7 @@ func checkRow(l *lab.Lab, name string) row {
 
 // expects says whether the kernel has what the backend expect needs. Where it is
 // known to, it must.
-func expects(t *testing.T, l *lab.Lab) bool {
+func expects(t testing.TB, l *lab.Lab) bool {
 	t.Helper()
 	row := checkRow(l, "backend")
 	can := strings.HasPrefix(row.text, "expect:")
