@@ -19,19 +19,10 @@ func TestCommands(t *testing.T) {
 			t.Parallel()
 			l, d := translated(t, lab.NAT{Kind: "none"})
 			l.StartServer(server, lab.Server)
-			want, err := os.ReadFile(l.Served("small.bin"))
-			if err != nil {
-				t.Fatal(err)
-			}
 			transfers := 0
 			for _, n := range []lab.NAT{{Kind: "none"}, {Kind: "masquerade"}, {Kind: "dnat", Length: "longer"}} {
 				l.Translate(n)
-				for _, v := range lab.Variants() {
-					transfers++
-					if got, err := retrieve(l, n, v); err != nil || !bytes.Equal(got, want) {
-						t.Errorf("%v %v: %d bytes of %d (%v)", n, v, len(got), len(want), err)
-					}
-				}
+				transfers += everyCommand(t, l, n)
 			}
 			records := d.WaitClosed(t, transfers)
 			if n := len(lab.Pinholes(records, "use")); n != transfers {
@@ -47,23 +38,38 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// retrieve fetches small.bin in a session of its own, which it ends as it should.
-func retrieve(l *lab.Lab, n lab.NAT, v lab.Variant) ([]byte, error) {
-	ends := n.Ends(v.Family)
-	s, err := l.Login(lab.Client, ends.Client, ends.Published)
+// everyCommand fetches small.bin with each, in a session of each family, and
+// returns how many there are.
+func everyCommand(t *testing.T, l *lab.Lab, n lab.NAT) int {
+	t.Helper()
+	want, err := os.ReadFile(l.Served("small.bin"))
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	defer s.Conn.Close()
-	got, err := smallBin(s, v)
-	if err != nil {
-		return nil, err
+	for _, family := range []int{4, 6} {
+		ends := n.Ends(family)
+		s, err := l.Login(lab.Client, ends.Client, ends.Published)
+		if err != nil {
+			t.Fatalf("%v, IPv%d: %v", n, family, err)
+		}
+		for _, v := range lab.Variants() {
+			if v.Family != family {
+				continue
+			}
+			if got, err := smallBin(s, v); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%v %v: %d bytes of %d (%v)", n, v, len(got), len(want), err)
+			}
+		}
+		// It ends as it should.
+		if err := s.Expect("QUIT", 221); err != nil {
+			t.Errorf("%v, IPv%d: %v", n, family, err)
+		}
+		if _, err := io.Copy(io.Discard, s.Conn); err != nil {
+			t.Errorf("%v, IPv%d: %v", n, family, err)
+		}
+		s.Conn.Close()
 	}
-	if err := s.Expect("QUIT", 221); err != nil {
-		return nil, err
-	}
-	_, err = io.Copy(io.Discard, s.Conn)
-	return got, err
+	return len(lab.Variants())
 }
 
 func smallBin(s *lab.Session, v lab.Variant) ([]byte, error) {

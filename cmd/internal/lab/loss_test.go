@@ -36,15 +36,11 @@ func TestFirstSYNIsLost(t *testing.T) {
 	l.StartServer("vsftpd", lab.Server)
 	d := l.StartDaemon()
 	lossy(t, l, "tcp dport != @seen add @seen { tcp dport }")
-	for _, v := range lab.Variants() {
-		if err := lab.Programs()[0].Run(l, v, lab.Download, lab.Address(lab.Server, v.Family), transferLimit); err != nil {
-			t.Error(err)
-		}
-	}
+	transfers := everyCommand(t, l, lab.NAT{Kind: "none"})
 	if out, err := l.Exec(lab.Gateway, "nft", "list", "set", "inet", "lossy", "seen"); err != nil || len(out) < 120 {
 		t.Errorf("nothing was lost: %s %v", out, err)
 	}
-	for _, r := range lab.Pinholes(d.WaitClosed(t, len(lab.Variants())), "close") {
+	for _, r := range lab.Pinholes(d.WaitClosed(t, transfers), "close") {
 		if r.Pinhole.Reason != "finished" {
 			t.Errorf("want finished: %s", r.Raw)
 		}
