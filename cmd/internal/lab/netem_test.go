@@ -1,4 +1,4 @@
-//go:build netem
+//go:build guest
 
 // Not every kernel has netem: scripts/test-kernels runs this.
 
