@@ -176,14 +176,15 @@ func isXtables(c *chain) bool {
 		slices.Contains([]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}, c.name)
 }
 
-// xtablesTool is the program that changes a chain.
+// xtablesTool is the program that changes a chain. Which one "iptables" is, the
+// machine has chosen, and it may have chosen the other.
 func xtablesTool(k chainKey) string {
 	tool := "iptables"
 	if k.family == unix.NFPROTO_IPV6 {
 		tool = "ip6tables"
 	}
 	if k.legacy {
-		tool += "-legacy"
+		return tool + "-legacy"
 	}
-	return tool
+	return tool + "-nft"
 }
