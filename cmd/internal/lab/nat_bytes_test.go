@@ -32,7 +32,7 @@ func rewrites(t *testing.T, p *pair, count int) {
 		if isPassive(command) {
 			own = p.ends.Server
 		}
-		at := netip.AddrPortFrom(own, uint16(20000+random.IntN(40000)))
+		at := netip.AddrPortFrom(own, uint16(20000+random.IntN(12000))) // below those that connections take by themselves
 		size := 150
 		if i%100 < len(all) {
 			size = 1000 // more than a segment: what does not fit any more is sent again
