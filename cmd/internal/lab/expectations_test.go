@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -28,8 +29,8 @@ func TestExpectationsOfAKilledDaemon(t *testing.T) {
 	d := l.StartDaemon(arguments...)
 
 	s, data := pinhole(t, l)
-	if seconds := expiresIn(t, l, d); seconds < 1 || seconds > 10 {
-		t.Errorf("list: the pinhole has %v s left, of 10", seconds)
+	if seconds := expiresIn(t, l, d); seconds < 1 || seconds > 10 || seconds != math.Trunc(seconds) {
+		t.Errorf("list: the pinhole has %v s left, of 10; the kernel tells whole ones", seconds)
 	}
 	d.Kill()
 	if all := expected(t, l); !expectsPort(all, data.Port()) || !expectsPort(all, foreign) {
