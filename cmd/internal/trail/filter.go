@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,15 +37,32 @@ type index struct {
 	condition
 	// ordered: the index gives what it finds in the order of time.
 	ordered bool
+	// Of several ranges, the condition has all and what is between them, exact
+	// takes that out, and parts are each for itself. Both are empty of one.
+	exact condition
+	parts []condition
 }
 
 // where joins all that f asks for.
-func (f *Filter) where() condition {
+func (f *Filter) where() condition { return f.whereBut("") }
+
+// whereBut leaves one index's condition out.
+func (f *Filter) whereBut(name string) condition {
 	c := f.period()
 	for _, i := range f.indices() {
-		c = c.and(i.condition)
+		if i.name != name {
+			c = c.and(i.condition).and(i.exact)
+		}
 	}
-	return c.and(within("client", f.Clients)).and(within("server", f.Servers))
+	return c
+}
+
+// ranges are the conditions which together are i's, no record in two of them.
+func (i *index) ranges() []condition {
+	if len(i.parts) == 0 {
+		return []condition{i.condition}
+	}
+	return i.parts
 }
 
 // period is the condition on the time.
@@ -64,63 +82,70 @@ func (f *Filter) period() condition {
 func (f *Filter) indices() []index {
 	var out []index
 	if f.User != "" {
-		out = append(out, index{"by_user", condition{"user = ? AND user <> x''", []any{[]byte(f.User)}}, true})
+		out = append(out, index{name: "by_user", condition: condition{"user = ? AND user <> x''", []any{[]byte(f.User)}}, ordered: true})
 	}
 	if f.Port != 0 {
-		out = append(out, index{"by_port", condition{"dst_port = ? AND dst_port <> 0", []any{int64(f.Port)}}, true})
+		out = append(out, index{name: "by_port", condition: condition{"dst_port = ? AND dst_port <> 0", []any{int64(f.Port)}}, ordered: true})
 	}
 	if n := len(f.Reasons); n > 0 {
 		c := condition{sql: "reason IN (?" + strings.Repeat(", ?", n-1) + ") AND reason <> ''"}
 		for _, reason := range f.Reasons {
 			c.args = append(c.args, string(reason))
 		}
-		out = append(out, index{"by_reason", c, n == 1})
+		out = append(out, index{name: "by_reason", condition: c, ordered: n == 1})
 	}
 	if f.Action != 0 {
-		out = append(out, index{"by_action", condition{"action = ?", []any{int64(f.Action)}}, true})
+		out = append(out, index{name: "by_action", condition: condition{"action = ?", []any{int64(f.Action)}}, ordered: true})
 	}
 	if len(f.Clients) > 0 {
-		out = append(out, index{"by_client", hull("client", f.Clients), false})
+		out = append(out, byAddress("by_client", "client", f.Clients))
 	}
 	if len(f.Servers) > 0 {
-		out = append(out, index{"by_server", hull("server", f.Servers), false})
+		out = append(out, byAddress("by_server", "server", f.Servers))
 	}
 	return out
 }
 
 // byTime is the index that any filter can use.
-func byTime(f *Filter) index { return index{"by_time", f.period(), true} }
+func byTime(f *Filter) index { return index{name: "by_time", condition: f.period(), ordered: true} }
 
 func (f *Filter) limit() int { return cmp.Or(f.Limit, defaultLimit) }
 
-// hull is the one range of addresses in which all the prefixes are.
-func hull(column string, prefixes []netip.Prefix) condition {
-	var least, greatest []byte
-	for i, p := range prefixes {
-		low, high := keyRange(p)
-		if i == 0 || bytes.Compare(low, least) < 0 {
-			least = low
-		}
-		if i == 0 || bytes.Compare(high, greatest) > 0 {
-			greatest = high
-		}
-	}
-	return condition{column + " BETWEEN ? AND ?", []any{least, greatest}}
-}
-
-// within asks for an address in one of several prefixes; of one, the hull does.
-func within(column string, prefixes []netip.Prefix) condition {
-	if len(prefixes) < 2 {
-		return condition{}
-	}
-	var any condition
+// byAddress is the index on a column of addresses, for those in some prefixes.
+func byAddress(name, column string, prefixes []netip.Prefix) index {
+	type keys struct{ low, high []byte }
+	var all []keys
 	for _, p := range prefixes {
 		low, high := keyRange(p)
-		any.args = append(any.args, low, high)
+		all = append(all, keys{low, high})
 	}
-	each := "+" + column + " BETWEEN ? AND ?" // the + keeps it from choosing an index
-	any.sql = "(" + each + strings.Repeat(" OR "+each, len(prefixes)-1) + ")"
-	return any
+	// Of two prefixes one is in the other, or they have no address in common.
+	slices.SortFunc(all, func(a, b keys) int {
+		return cmp.Or(bytes.Compare(a.low, b.low), bytes.Compare(b.high, a.high))
+	})
+	apart := all[:1]
+	for _, k := range all[1:] {
+		if bytes.Compare(k.low, apart[len(apart)-1].high) > 0 {
+			apart = append(apart, k)
+		}
+	}
+	between := func(column string, low, high []byte) condition {
+		return condition{column + " BETWEEN ? AND ?", []any{low, high}}
+	}
+	i := index{name: name, condition: between(column, apart[0].low, apart[len(apart)-1].high)}
+	if len(apart) == 1 {
+		return i
+	}
+	for _, k := range apart {
+		i.parts = append(i.parts, between(column, k.low, k.high))
+		each := between("+"+column, k.low, k.high) // the + keeps it from choosing an index
+		if i.exact.sql != "" {
+			i.exact.sql += " OR "
+		}
+		i.exact = condition{i.exact.sql + each.sql, append(i.exact.args, each.args...)}
+	}
+	i.exact.sql = "(" + i.exact.sql + ")"
+	return i
 }
 
 func (c condition) and(more condition) condition {

@@ -109,8 +109,9 @@ func (r *Reader) sample(ctx context.Context, first, last int64, where condition,
 func sampling(where condition, of []index) (query string, args []any) {
 	query, args = "SELECT time, "+where.sql, slices.Clone(where.args)
 	for _, i := range of {
-		query += ", " + i.sql
-		args = append(args, i.args...)
+		c := i.condition.and(i.exact)
+		query += ", " + c.sql
+		args = append(args, c.args...)
 	}
 	return query + " FROM records NOT INDEXED WHERE seq IN (SELECT value FROM json_each(?))", args
 }

@@ -117,8 +117,7 @@ func (r *Reader) findBy(ctx context.Context, f *Filter, by index) ([]conntrack.R
 	if by.ordered {
 		query, args = f.newest(by.name)
 	} else {
-		matching, of := f.matching(by.name)
-		seqs, err := r.newestOf(ctx, matching, of, f.limit())
+		seqs, err := r.newestOf(ctx, f.matching(by), f.limit())
 		if err != nil {
 			return nil, err
 		}
@@ -137,35 +136,32 @@ func (f *Filter) newest(by string) (query string, args []any) {
 		" ORDER BY time DESC, seq DESC LIMIT ?) ORDER BY time DESC, seq DESC", append(c.args, f.limit())
 }
 
-// matching is the query for the times and numbers of all records, in no order.
-func (f *Filter) matching(by string) (query string, args []any) {
-	c := f.where()
-	return "SELECT time, seq FROM records INDEXED BY " + by + c.clause(), c.args
+// matching are the queries for the times and numbers of all records, in no order.
+func (f *Filter) matching(by index) (queries []condition) {
+	others := f.whereBut(by.name)
+	for _, part := range by.ranges() {
+		c := part.and(others)
+		queries = append(queries, condition{"SELECT time, seq FROM records INDEXED BY " + by.name + c.clause(), c.args})
+	}
+	return queries
 }
 
 // these is the query for the records of a JSON array of numbers, the newest first.
 const these = "SELECT " + columns + " FROM records WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY time DESC, seq DESC"
 
-// newestOf gives the numbers of the latest records that a query finds, as a JSON
-// array. SQLite would sort them too, but much slower: it keeps a tree of the
+// entry is a record as an index has it.
+type entry struct{ time, seq int64 }
+
+// newestOf gives the numbers of the latest records that some queries find, as a
+// JSON array. SQLite would sort them too, but much slower: it keeps a tree of the
 // latest so far, and where they come in the order of time each goes into it.
-func (r *Reader) newestOf(ctx context.Context, query string, args []any, limit int) (string, error) {
-	rows, err := r.db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return "", err
-	}
-	defer rows.Close()
-	type entry struct{ time, seq int64 }
+func (r *Reader) newestOf(ctx context.Context, queries []condition, limit int) (string, error) {
 	var all []entry
-	for rows.Next() {
-		var e entry
-		if err := rows.Scan(&e.time, &e.seq); err != nil {
+	for _, q := range queries {
+		var err error
+		if all, err = r.entries(ctx, all, q); err != nil {
 			return "", err
 		}
-		all = append(all, e)
-	}
-	if err := rows.Err(); err != nil {
-		return "", err
 	}
 	slices.SortFunc(all, func(a, b entry) int { return cmp.Or(cmp.Compare(b.time, a.time), cmp.Compare(b.seq, a.seq)) })
 	seqs := make([]int64, min(len(all), limit))
@@ -174,6 +170,23 @@ func (r *Reader) newestOf(ctx context.Context, query string, args []any, limit i
 	}
 	array, err := json.Marshal(seqs)
 	return string(array), err
+}
+
+// entries adds what a query finds.
+func (r *Reader) entries(ctx context.Context, all []entry, q condition) ([]entry, error) {
+	rows, err := r.db.QueryContext(ctx, q.sql, q.args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var e entry
+		if err := rows.Scan(&e.time, &e.seq); err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, rows.Err()
 }
 
 // choose weighs the indices that f can use, and gives the one by which the
@@ -186,13 +199,19 @@ func (r *Reader) choose(ctx context.Context, f *Filter) (best index, least int, 
 		}
 	}
 	for _, i := range f.indices() {
-		c := i.condition
-		if i.ordered { // time is the index's second column
-			c = c.and(f.period())
-		}
-		n, err := r.weigh(ctx, i.name, c)
-		if err != nil {
-			return index{}, 0, err
+		n := 0
+		for _, c := range i.ranges() {
+			if i.ordered { // time is the index's second column
+				c = c.and(f.period())
+			}
+			more, err := r.weigh(ctx, i.name, c)
+			if err != nil {
+				return index{}, 0, err
+			}
+			if n += more; n > r.weighed {
+				n = r.weighed + 1
+				break
+			}
 		}
 		// Of two that are too many to count, the ordered one gives the newest
 		// first, and skips others.

@@ -26,7 +26,12 @@ func BenchmarkFind(b *testing.B) {
 	b.Logf("%d records", n)
 	r := reader(b, path)
 	since := begun.Add(-time.Minute)
-	prefix := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
+	prefix := func(texts ...string) (all []netip.Prefix) {
+		for _, s := range texts {
+			all = append(all, netip.MustParsePrefix(s))
+		}
+		return all
+	}
 	for _, bb := range []struct {
 		name string
 		f    Filter
@@ -35,6 +40,8 @@ func BenchmarkFind(b *testing.B) {
 		{"last_second", Filter{Since: begun.Add(149 * time.Second), Clients: prefix("10.0.0.0/8")}},
 		{"one_client", Filter{Since: since, Clients: prefix("10.0.1.7/32")}},
 		{"some_clients", Filter{Since: since, Clients: prefix("10.0.16.0/20")}},
+		{"two_clients", Filter{Since: since, Clients: prefix("10.0.1.7/32", "10.0.130.7/32")}},
+		{"some_clients_and_none", Filter{Since: since, Clients: prefix("10.0.16.0/20", "172.16.0.0/12")}},
 		{"all_clients", Filter{Since: since, Clients: prefix("10.0.0.0/8")}},
 		{"half_of_the_clients_old", Filter{Since: since, Clients: prefix("10.0.0.0/18")}},
 		{"no_client", Filter{Since: since, Clients: prefix("2001:db8::/32")}},
