@@ -83,30 +83,31 @@ func (r *Reader) failed(err error) error {
 
 // Find gives the newest records that match, in the order of their times.
 func (r *Reader) Find(ctx context.Context, f Filter) ([]conntrack.Record, error) {
-	by, n, err := r.choose(ctx, &f)
-	if err != nil {
-		return nil, r.failed(err)
-	}
-	if by.name == "by_time" && n > r.weighed {
-		newer, other, err := r.guess(ctx, f)
-		if err != nil {
-			return nil, r.failed(err)
-		}
-		if other != nil {
-			out, err := r.findBy(ctx, &newer, *other)
-			if err != nil {
-				return nil, r.failed(err)
-			}
-			if len(out) == f.limit() { // then there are none newer
-				return out, nil
-			}
-		}
-	}
-	out, err := r.findBy(ctx, &f, by)
+	out, err := r.find(ctx, &f)
 	if err != nil {
 		return nil, r.failed(err)
 	}
 	return out, nil
+}
+
+func (r *Reader) find(ctx context.Context, f *Filter) ([]conntrack.Record, error) {
+	by, n, err := r.choose(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	if by.name == "by_time" && n > r.weighed {
+		newer, sooner, err := r.guess(ctx, *f)
+		if err != nil {
+			return nil, err
+		}
+		if sooner != nil {
+			out, err := r.findBy(ctx, &newer, *sooner)
+			if err != nil || len(out) == f.limit() { // so many are the newest of all
+				return out, err
+			}
+		}
+	}
+	return r.findBy(ctx, f, by)
 }
 
 // findBy is Find by one index. Which records are the newest is found with the
