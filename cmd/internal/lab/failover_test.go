@@ -3,7 +3,6 @@ package lab_test
 import (
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -46,14 +45,7 @@ conntrackd -d`, accept, only(t, page, "conntrackd.conf "+name)))
 	}
 	var sessions []session
 	for _, family := range []int{4, 6} {
-		s, err := first.Login(lab.Client, lab.Address(lab.Client, family), lab.Address(lab.Server, family))
-		if err != nil {
-			t.Fatal(err)
-		}
-		open, err := s.Passive("EPSV")
-		if err != nil {
-			t.Fatal(err)
-		}
+		s, open := pinholeBy(t, first, family, "EPSV")
 		sessions = append(sessions, session{s, open})
 		lab.Eventually(t, transferLimit, "the second gateway's conntrackd knows the session and its pinhole", func() bool {
 			known := gateway(t, second, "conntrackd -e")
@@ -131,7 +123,7 @@ func gateway(t *testing.T, l *lab.Lab, commands string) string {
 // second's client and server namespaces become the switches of the two networks.
 func beside(t *testing.T, first, second *lab.Lab) {
 	t.Helper()
-	script := fmt.Sprintf(`
+	links(t, fmt.Sprintf(`
 network=0
 for side in client server; do
 	network=$((network + 1))
@@ -165,10 +157,7 @@ ip -n %[1]s-gateway addr add 192.168.100.1/24 dev sync
 ip -n %[2]s-gateway addr add 192.168.100.2/24 dev sync
 ip -n %[1]s-gateway link set sync up
 ip -n %[2]s-gateway link set sync up
-`, first.Name, second.Name)
-	if out, err := exec.Command("sh", "-ec", script).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+`, first.Name, second.Name))
 	for _, l := range []*lab.Lab{first, second} {
 		l.Fresh()
 		gateway(t, l, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")

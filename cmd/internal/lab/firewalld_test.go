@@ -57,14 +57,7 @@ func besideFirewalld(t *testing.T, l *lab.Lab) {
 
 	// Only what was agreed, and once.
 	for _, family := range []int{4, 6} {
-		s, err := l.Login(lab.Client, lab.Address(lab.Client, family), lab.Address(lab.Server, family))
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := s.Passive("EPSV")
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, data := pinholeBy(t, l, family, "EPSV")
 		other := netip.AddrPortFrom(data.Addr(), data.Port()^1)
 		if err := rejected(l, other); err != nil {
 			t.Errorf("IPv%d, a port that nobody agreed on: %v", family, err)

@@ -49,7 +49,7 @@ func TestTwoGatewaysInARow(t *testing.T) {
 // gateway, and back.
 func join(t *testing.T, near, far *lab.Lab) {
 	t.Helper()
-	script := fmt.Sprintf(`
+	links(t, fmt.Sprintf(`
 ip -n %[1]s-gateway link add row type veth peer name row netns %[2]s-gateway
 ip -n %[1]s-gateway -batch - <<END
 link set server down
@@ -67,7 +67,12 @@ link set row up
 route add 10.0.1.0/24 via 10.0.9.1
 route add fd00:0:0:1::/64 via fd00:0:0:9::1
 END
-`, near.Name, far.Name)
+`, near.Name, far.Name))
+}
+
+// links runs a script that changes the links between namespaces.
+func links(t *testing.T, script string) {
+	t.Helper()
 	if out, err := exec.Command("sh", "-ec", script).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -2,7 +2,6 @@ package lab_test
 
 import (
 	"fmt"
-	"os/exec"
 	"testing"
 
 	"ftpinhole/cmd/internal/lab"
@@ -18,8 +17,7 @@ func TestInterfaceGone(t *testing.T) {
 	l.StartServer("vsftpd", lab.Server)
 	d := l.StartDaemon("--pinhole-timeout", "2s")
 	s, _ := pinhole(t, l)
-	link(t, l, `
-ip -n %[1]s-gateway link del server`)
+	links(t, "ip -n "+l.Name+"-gateway link del server")
 	closed := lab.Pinholes(d.WaitClosed(t, 1), "close")
 	if len(closed) != 1 || closed[0].Pinhole.Reason != "expired" {
 		t.Errorf("want one that expired: %+v", closed)
@@ -27,13 +25,13 @@ ip -n %[1]s-gateway link del server`)
 	if code := d.Status(); code != 0 {
 		t.Errorf("status has exit code %d", code)
 	}
-	link(t, l, `
+	links(t, fmt.Sprintf(`
 ip -n %[1]s-gateway link add server type veth peer name uplink netns %[1]s-server
 ip -n %[1]s-gateway link set server up
 ip -n %[1]s-gateway addr add 10.0.2.1/24 dev server
 ip -n %[1]s-server link set uplink up
 ip -n %[1]s-server addr add 10.0.2.2/24 dev uplink
-ip -n %[1]s-server route add default via 10.0.2.1`)
+ip -n %[1]s-server route add default via 10.0.2.1`, l.Name))
 	data, err := s.Passive("PASV")
 	if err != nil {
 		t.Fatal(err)
@@ -42,12 +40,4 @@ ip -n %[1]s-server route add default via 10.0.2.1`)
 		t.Error(err)
 	}
 	mustFetch(t, l)
-}
-
-// link runs commands that have the lab's name in them.
-func link(t *testing.T, l *lab.Lab, commands string) {
-	t.Helper()
-	if out, err := exec.Command("sh", "-ec", fmt.Sprintf(commands, l.Name)).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
 }

@@ -30,11 +30,17 @@ func mustFetch(t *testing.T, l *lab.Lab) {
 // pinhole logs in, agrees on a passive port and leaves the pinhole open.
 func pinhole(t *testing.T, l *lab.Lab) (*lab.Session, netip.AddrPort) {
 	t.Helper()
-	s, err := l.Login(lab.Client, lab.Address(lab.Client, 4), lab.Address(lab.Server, 4))
+	return pinholeBy(t, l, 4, "PASV")
+}
+
+// pinholeBy is pinhole in a family, by PASV or EPSV.
+func pinholeBy(t *testing.T, l *lab.Lab, family int, command string) (*lab.Session, netip.AddrPort) {
+	t.Helper()
+	s, err := l.Login(lab.Client, lab.Address(lab.Client, family), lab.Address(lab.Server, family))
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := s.Passive("PASV")
+	data, err := s.Passive(command)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,14 +18,7 @@ func TestSecondConnectionIsDropped(t *testing.T) {
 		l.Firewall("accept-line")
 		listenForever(t, l)
 		d := l.StartDaemon()
-		s, err := l.Login(lab.Client, lab.Address(lab.Client, family), lab.Address(lab.Server, family))
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := s.Passive("EPSV")
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, data := pinholeBy(t, l, family, "EPSV")
 		first, err := l.Dial(lab.Client, netip.Addr{}, data, transferLimit)
 		if err != nil {
 			t.Fatalf("IPv%d: the agreed connection: %v", family, err)
