@@ -63,16 +63,14 @@ func (t *Tracker) Used(now time.Time, src, dst netip.AddrPort) []Effect {
 	return t.effects
 }
 
-// awaited is the oldest channel of this key that a SYN has come for, or else
-// the latest.
+// awaited is the oldest channel of this key: the kernel has one pinhole at a
+// time, and what it said of the one before was told before the next could be
+// used.
 func (c *channel) awaited() *channel {
-	found := c
-	for f := c.former; f != nil; f = f.former {
-		if f.state == open && !f.arrived.IsZero() {
-			found = f
-		}
+	for c.former != nil {
+		c = c.former
 	}
-	return found
+	return c
 }
 
 // Established says that a data connection was answered, and is not taken down

@@ -184,6 +184,24 @@ func TestLaw4SameEndpointAgain(t *testing.T) {
 	st.stop()
 }
 
+// So is one that comes while the kernel hangs: it still has the former pinhole,
+// and not yet the new one.
+func TestLaw4SameEndpointAgainWhileTheKernelHangs(t *testing.T) {
+	st := newStage(newKernel(t, nil), testClient, testServer)
+	st.shake()
+	st.play("login\nC: " + port + "\nS: 200 x\nsilent\nC: " + port)
+	first := st.latest.ID
+	st.play("use 20")
+	if r := st.records[len(st.records)-1]; r.Action != Use || r.Pinhole.ID != first {
+		t.Errorf("the connection was given to %s, want %s", r.Pinhole.ID, first)
+	}
+	st.play("speak\nuse 21")
+	if r := st.records[len(st.records)-1]; r.Action != Use || r.Pinhole.ID != st.latest.ID || r.Pinhole.ID == first {
+		t.Errorf("the connection that followed: %v", short(r))
+	}
+	st.stop()
+}
+
 // The kernel's answers may come in another order than it was asked.
 func TestLaw4AnswersOvertaken(t *testing.T) {
 	st := newStage(newKernel(t, nil), testClient, testServer)

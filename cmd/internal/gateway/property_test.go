@@ -45,20 +45,28 @@ func TestLaw7EachOpenHasOneCloseWhateverHappens(t *testing.T) {
 	})
 }
 
+// came is the pinhole that a connection came through. It is sure if none came
+// before that the next one could be taken for.
+type came struct {
+	hole string
+	sure bool
+}
+
 // play is two sessions between the same two hosts, with the same few ports.
 type play struct {
 	*rig
 	sessions [2]*dialogue
 	nextPort uint16
-	flows    []flows.Flow           // data connections, latest last
-	deaf     bool                   // events get lost
-	heard    map[uint16]string      // connections whose beginning was told, by source port, and their pinholes
-	passed   map[netip.AddrPort]int // connections that came through, by where they lead
-	vanished bool                   // one left conntrack that nobody told of: sooner than the kernel lets go of any
+	flows    []flows.Flow            // data connections, latest last
+	deaf     bool                    // events get lost
+	heard    map[uint16]came         // connections whose beginning was told, by source port
+	unseen   map[netip.AddrPort]bool // a SYN came that nothing tells of, by where it led
+	passed   map[netip.AddrPort]int  // connections that came through, by where they lead
+	vanished bool                    // one left conntrack that nobody told of: sooner than the kernel lets go of any
 }
 
 func newPlay(t *testing.T) *play {
-	p := &play{rig: newRig(t, nil), nextPort: 51000, heard: map[uint16]string{}, passed: map[netip.AddrPort]int{}}
+	p := &play{rig: newRig(t, nil), nextPort: 51000, heard: map[uint16]came{}, unseen: map[netip.AddrPort]bool{}, passed: map[netip.AddrPort]int{}}
 	for i := range p.sessions {
 		p.sessions[i] = p.login(40000 + uint16(i))
 	}
@@ -93,7 +101,9 @@ func (p *play) act(word string) {
 			p.connect(hole)
 		}
 	case "dropped": // by another rule
-		p.through(n == 1)
+		if hole, ok := p.through(n == 1); ok {
+			p.unseen[hole.Dst] = true
+		}
 	case "answer", "over", "forget":
 		p.vanished = p.vanished || verb == "forget" && p.deaf
 		p.progress(verb)
@@ -158,8 +168,10 @@ func (p *play) connect(hole rules.Pinhole) {
 	f.Client, f.Server, f.ID = netip.AddrPortFrom(hole.Src, p.nextPort), hole.Dst, uint32(p.nextPort)
 	f = p.kernel.put(f)
 	p.flows = append(p.flows, f)
-	if !p.deaf {
-		p.heard[p.nextPort] = hole.ID
+	if p.deaf {
+		p.unseen[hole.Dst] = true
+	} else {
+		p.heard[p.nextPort] = came{hole.ID, !p.unseen[hole.Dst]}
 	}
 	p.event(flows.New, f)
 }
@@ -224,11 +236,11 @@ func (p *play) judge() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	stories := map[string][]conntrack.Action{}
-	uses := map[uint16]int{}
+	uses := map[uint16][]string{} // pinholes by the source port of what used them
 	opens := map[netip.AddrPort]int{}
 	for _, r := range p.records {
 		if r.Action == conntrack.Use {
-			uses[r.Pinhole.SrcPort]++
+			uses[r.Pinhole.SrcPort] = append(uses[r.Pinhole.SrcPort], r.Pinhole.ID)
 		}
 		if r.Action == conntrack.Open || r.Reason == conntrack.KernelError { // which may have come late
 			opens[r.Pinhole.Dst]++
@@ -250,10 +262,14 @@ func (p *play) judge() string {
 			return fmt.Sprintf("%d connections came through %d pinholes to %v", n, opens[dst], dst)
 		}
 	}
-	for port, id := range p.heard {
-		late := slices.Equal(stories[id], []conntrack.Action{conntrack.Deny}) // given up before the kernel opened it
-		if uses[port] != 1 && !late {
-			return fmt.Sprintf("the connection from port %d has %d records of its use", port, uses[port])
+	for port, c := range p.heard {
+		used := uses[port]
+		switch {
+		case slices.Equal(stories[c.hole], []conntrack.Action{conntrack.Deny}): // given up before the kernel opened it
+		case len(used) != 1:
+			return fmt.Sprintf("the connection from port %d has %d records of its use", port, len(used))
+		case c.sure && used[0] != c.hole:
+			return fmt.Sprintf("the connection from port %d came through %s, and is recorded as the use of %s", port, c.hole, used[0])
 		}
 	}
 	return ""
