@@ -47,13 +47,17 @@ type command struct {
 	blank   bool // an empty line: some servers answer it, some do not
 	all     bool // EPSV ALL
 	user    string
-	path    string   // of a transfer whose channel is still to be agreed on
-	channel *channel // what PORT or EPRT opened
+	path    string   // of a transfer
+	begun   bool     // a transfer was answered by 1xx: it has its channel
+	channel *channel // what PORT or EPRT opened, or a transfer is going to use
 	waiting *promise // what PORT or EPRT is to open when the server agrees
 }
 
 // loseStep forgets what was outstanding.
 func (a *agreement) loseStep() {
+	for i := range a.outstanding {
+		a.outstanding[i].unheard()
+	}
 	clear(a.outstanding)
 	a.outstanding = a.outstanding[:0]
 	a.step = needCommand
@@ -73,6 +77,7 @@ func (t *Tracker) clientLine(now time.Time, s *session, line parser.Line) {
 	cmd := parser.ParseCommand(line.Text)
 	if line.Overlong {
 		cmd = parser.Command{}
+		s.doubtTransfer()
 	}
 	blank := len(bytes.TrimSpace(line.Text)) == 0
 	if !blank {
@@ -98,43 +103,17 @@ func (t *Tracker) clientLine(now time.Time, s *session, line parser.Line) {
 	}
 	if s.step == needCommand {
 		if blank || !s.quiet() {
+			out.unheard()
 			return
 		}
 		s.step, out.marks = needReply, true
 	}
 	if full {
+		out.unheard()
 		s.loseStep()
 		return
 	}
 	s.outstanding = append(s.outstanding, out)
-}
-
-// transfer says what the channel is for that the command is going to use: the
-// current one, or the one of a request that still waits for its answer.
-func (s *session) transfer(cmd parser.Command, out *command) {
-	for i := range s.outstanding {
-		if asks := &s.outstanding[i]; asks.verb == parser.PASV || asks.verb == parser.EPSV || asks.waiting != nil {
-			out.path = bounded(cmd.Arg, maxPath)
-			return
-		}
-	}
-	if c := s.current; c != nil && c.record.Transfer == "" {
-		c.record.Transfer, c.record.Path = cmd.Verb.String(), bounded(cmd.Arg, maxPath)
-	}
-}
-
-// transferAhead says what a channel is for whose transfer was sent before the
-// answer that opens it came.
-func (s *session) transferAhead(r *Record) {
-	for i := range s.outstanding {
-		switch c := &s.outstanding[i]; {
-		case c.verb.Transfer():
-			r.Transfer, r.Path = c.verb.String(), c.path
-			return
-		case c.verb == parser.PASV || c.verb == parser.EPSV || c.verb == parser.PORT || c.verb == parser.EPRT:
-			return
-		}
-	}
 }
 
 // transferWaits reports whether a transfer was asked for and is not over.

@@ -16,6 +16,7 @@ func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
 		}
 	}
 	if rep.Code/100 == 1 {
+		s.transferBegins()
 		return // preliminary: the final one is still to come
 	}
 	if !s.greeted && !s.joined {
@@ -73,7 +74,7 @@ func (s *session) answered(code int) (command, bool) {
 	marks := false
 	for len(s.outstanding) > 0 {
 		cmd := s.outstanding[0]
-		if (cmd.verb == parser.PASV || cmd.verb == parser.EPSV || cmd.verb == parser.PORT || cmd.verb == parser.EPRT) && endOfTransfer(code) {
+		if cmd.asks() && endOfTransfer(code) {
 			return command{}, false // a late word on the transfer before
 		}
 		n := copy(s.outstanding, s.outstanding[1:])
@@ -105,6 +106,9 @@ func answersABOR(code int) bool {
 // takeEffect does what an answered command does to the session.
 func (t *Tracker) takeEffect(now time.Time, s *session, cmd command, code int) {
 	ok, refused := code/100 == 2, code/100 == 4 || code/100 == 5
+	if refused && cmd.verb.Transfer() {
+		s.transferRefused(cmd)
+	}
 	switch cmd.verb {
 	case parser.USER:
 		if ok || code/100 == 3 || code == 530 {

@@ -15,9 +15,10 @@ const earlyExpiry = 100 * time.Millisecond
 // the kernel to the end of the one connection that used it.
 type channel struct {
 	hole    Pinhole
-	number  int                             // of the session's pinholes
-	session *session                        // nil once data flows
-	record  Record                          // what all records of this pinhole say alike
+	number  int      // of the session's pinholes
+	session *session // nil once data flows
+	record  Record   // what all records of this pinhole say alike
+	named   named
 	ahead   struct{ Transfer, Path string } // of the transfer, if sent before
 	state   channelState
 	asked   bool // the kernel was asked to close it

@@ -377,10 +377,27 @@ func TestLaw7NoPasswords(t *testing.T) {
 }
 
 func TestLaw7TransferIsNamed(t *testing.T) {
+	passive := "C: PASV\nS: " + entering + "\n"
+	const used = "use 20\nestablished\nended"
 	for name, c := range map[string]struct{ script, want string }{
 		"after PORT":              {"C: " + port + "\nS: 200 x\nC: STOR  b c\nuse 20\nestablished\nended", "STOR | b c"},
 		"pipelined behind PASV":   {"C: PASV | RETR a\nS: " + entering + "\nuse 20\nestablished\nended", "RETR|a"},
 		"not that of the one ago": {"C: PASV\nS: " + entering + "\nC: PASV | RETR b\nS: " + entering + "\nuse 20\nestablished\nended", "RETR|b"},
+		// One that is refused uses no data connection: the next one does.
+		"refused, then another":             {passive + "C: RETR a\nS: 550 x\nC: RETR b\nS: 150 x\n" + used, "RETR|b"},
+		"refused, once connected":           {passive + "use 20\nestablished\nC: RETR a\nS: 550 x\nC: STOR b\nS: 150 x\nS: 226 x\nended", "STOR|b"},
+		"refused, after PORT":               {"C: " + port + "\nS: 200 x\nC: NLST a\nS: 450 x\nC: RETR b\nS: 150 x\n" + used, "RETR|b"},
+		"refused, another was sent already": {passive + "C: RETR a | RETR b\nS: 550 x | 150 x\n" + used, "RETR|b"},
+		"refused, all behind PASV":          {"C: PASV | RETR a | RETR b\nS: " + entering + " | 550 x | 150 x\n" + used, "RETR|b"},
+		"refused, and no other":             {passive + "C: RETR a\nS: 550 x\n" + used, "RETR|a"},
+		"refused, another for a new PASV":   {passive + "use 20\nestablished\nC: RETR a | PASV | RETR b\nS: 550 x | 500 x | 425 x\nended", "RETR|a"},
+		"broken off, then another":          {passive + "use 20\nestablished\nC: RETR a\nS: 150 x\nS: 426 x\nC: RETR b\nS: 425 x\nended", "RETR|a"},
+		"pipelined, the first begins":       {passive + "C: RETR a | RETR b\nS: 150 x | 226 x | 425 x\n" + used, "RETR|a"},
+		// What cannot be known is not said.
+		"unheard, then another":             {passive + "C: RETR a\nS! 550 x\nC: NOOP\nS: 200 x\nC: RETR b\nS: 150 x\n" + used, "|"},
+		"missed, then another":              {passive + "C! RETR a\nC: NOOP\nS: 150 x\nC: RETR b\n" + used, "|"},
+		"too long to be read, then another": {passive + "C: RETR " + strings.Repeat("a", 5000) + "\nS: 150 x\nC: RETR b\nS: 425 x\n" + used, "|"},
+		"among too many commands":           {passive + "C: RETR a" + strings.Repeat(" | NOOP", 64) + "\nC: RETR b\n" + used, "|"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := newStage(newKernel(t, nil), testClient, testServer)

@@ -74,8 +74,20 @@ func (t *Tracker) openWaiting(now time.Time, s *session, p *promise) {
 		t.deny(now, s, p.record, why)
 		return
 	}
-	s.transferAhead(&p.record)
-	t.openChannel(now, s, p, false)
+	t.openAhead(now, s, p)
+}
+
+// openAhead opens a channel whose transfer may have been sent before the answer
+// that it opens with.
+func (t *Tracker) openAhead(now time.Time, s *session, p *promise) {
+	next := s.nextTransfer()
+	if next != nil {
+		p.record.Transfer, p.record.Path = next.verb.String(), next.path
+	}
+	c := t.openChannel(now, s, p, false)
+	if c != nil && next != nil {
+		c.named, next.channel = byOne, c
+	}
 }
 
 // entered takes 227 or 229, the answer to cmd.
@@ -122,8 +134,7 @@ func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Rep
 			return
 		}
 	}
-	s.transferAhead(&p.record)
-	t.openChannel(now, s, p, false)
+	t.openAhead(now, s, p)
 }
 
 // insidePassive says where the server is that a 227 or 229 names.

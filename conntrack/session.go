@@ -194,8 +194,9 @@ func (t *Tracker) gap(now time.Time, s *session, d *direction, seq uint32) {
 	d.records.lost = true
 	if d == &s.down {
 		s.replies.Reset()
-	} else if !s.spoken && !s.joined {
-		s.headless = true
+	} else {
+		s.doubtTransfer()
+		s.headless = s.headless || !s.spoken && !s.joined
 	}
 	s.loseStep()
 	t.readHeld(now, s, d)
