@@ -160,8 +160,11 @@ func (t *Tracker) finish(now time.Time, c *channel, why Reason) {
 func (t *Tracker) tell(now time.Time, c *channel, what Action, why Reason) {
 	r := c.record
 	r.Time, r.Action, r.Reason, r.Pinhole = now, what, why, c.hole
-	if what == Open { // whenever the kernel answers, it was agreed on without
+	switch {
+	case what == Open: // whenever the kernel answers, it was agreed on without
 		r.Transfer, r.Path = c.ahead.Transfer, c.ahead.Path
+	case what == Use && c.named == unnamed: // the one that it goes by was refused
+		r.Transfer, r.Path = "", ""
 	}
 	if what == Close {
 		since := c.opened

@@ -430,6 +430,17 @@ func TestLaw7Bytes(t *testing.T) {
 	}
 }
 
+// Nor does the use name a transfer that was refused before.
+func TestLaw7UseAfterARefusedTransfer(t *testing.T) {
+	st := newStage(newKernel(t, nil), testClient, testServer)
+	st.shake()
+	st.play("login\nC: PASV\nS: " + entering + "\nC: RETR a\nS: 550 x\nuse 20")
+	if r := st.records[len(st.records)-1]; r.Action != Use || r.Transfer != "" || r.Path != "" {
+		t.Errorf("%s of %s %q", short(r), r.Transfer, r.Path)
+	}
+	st.stop()
+}
+
 // client is the i-th of many.
 func client(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 40000)

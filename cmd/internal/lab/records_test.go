@@ -100,6 +100,40 @@ func TestLaw7RecordsAreWhatTheKernelHolds(t *testing.T) {
 	}
 }
 
+// A transfer that the server refuses leaves the data connection to the next one:
+// the record names that.
+func TestLaw7TransferAfterARefusedOne(t *testing.T) {
+	t.Parallel()
+	for _, server := range []string{"vsftpd", "pure-ftpd"} { // ProFTPD shuts the port
+		t.Run(server, func(t *testing.T) {
+			t.Parallel()
+			l := lab.New(t)
+			l.Firewall("accept-line")
+			l.StartServer(server, lab.Server)
+			d := l.StartDaemon()
+			s, err := l.Login(lab.Client, lab.Address(lab.Client, 4), lab.Address(lab.Server, 4))
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := s.Passive("PASV")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Expect("RETR none.txt", 550); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Retrieve(data, "small.bin"); err != nil {
+				t.Fatal(err)
+			}
+			for _, record := range lab.Pinholes(d.WaitClosed(t, 1), "close") {
+				if record.FTP.Transfer != "RETR" || record.FTP.Path != "small.bin" {
+					t.Errorf("want RETR small.bin: %s", record.Raw)
+				}
+			}
+		})
+	}
+}
+
 // waiting are the pinholes that the records say wait for their connection.
 func waiting(t *testing.T, d *lab.Daemon) []string {
 	t.Helper()
