@@ -13,6 +13,7 @@ import (
 	"os"
 	"time"
 
+	"ftpinhole/cmd/internal/audit"
 	"ftpinhole/conntrack"
 )
 
@@ -36,7 +37,7 @@ type Event struct {
 }
 
 // Record is the line as a record.
-func (e Event) Record() (conntrack.Record, error) { return ParseRecord(e.Line) }
+func (e Event) Record() (conntrack.Record, error) { return audit.Parse(e.Line) }
 
 // Events is a stream of audit records, as they happen.
 type Events struct {

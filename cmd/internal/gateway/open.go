@@ -122,7 +122,7 @@ func (g *Gateway) ways() []way {
 
 func openTrail(c config.Config, log *slog.Logger) (*trail.Trail, error) {
 	return trail.Open(filepath.Join(c.StateDir, trail.FileName), trail.Config{
-		Keep: time.Duration(c.Audit.KeepDays) * 24 * time.Hour, MaxBytes: int64(c.Audit.MaxSizeMB) << 20,
+		Keep: time.Duration(c.Audit.KeepDays) * 24 * time.Hour, MaxBytes: int64(c.Audit.MaxSizeMB) << 20, Log: audit.Backwards(c.AuditLog),
 	}, log)
 }
 

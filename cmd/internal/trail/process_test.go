@@ -3,7 +3,6 @@ package trail
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,6 +34,13 @@ func runChild() {
 	os.Exit(0)
 }
 
+// beside is of a trail beside an audit log.
+func beside(dir string) Config {
+	c := roomy
+	c.Log = audit.Backwards(filepath.Join(dir, "audit.json"))
+	return c
+}
+
 // childWrites writes to both logs until it is killed; it prints the number of
 // the first pinhole.
 func childWrites(dir string) {
@@ -42,7 +48,7 @@ func childWrites(dir string) {
 	if err != nil {
 		panic(err)
 	}
-	tr, err := Open(filepath.Join(dir, FileName), roomy, quiet)
+	tr, err := Open(filepath.Join(dir, FileName), beside(dir), quiet)
 	if err != nil {
 		panic(err)
 	}
@@ -122,7 +128,7 @@ func TestKill(t *testing.T) {
 		}
 		_ = cmd.Wait() // it was killed
 	}
-	tr := open(t, path, roomy)
+	tr := open(t, path, beside(dir))
 	lost, err := tr.LostPinholes()
 	if err != nil {
 		t.Fatal(err)
@@ -143,8 +149,27 @@ func TestKill(t *testing.T) {
 	if aside, _ := filepath.Glob(path + ".broken-*"); len(aside) != 0 {
 		t.Errorf("the database was broken: %v", aside)
 	}
-	checkOnce(t, find(t, path, Filter{Limit: 1 << 20}))
+	all := find(t, path, Filter{Limit: 1 << 20})
+	checkOnce(t, all)
 	checkLines(t, filepath.Join(dir, "audit.json"))
+	has := make(map[string]bool)
+	for i := range all {
+		has[event(&all[i])] = true
+	}
+	for r, err := range audit.Backwards(filepath.Join(dir, "audit.json")) {
+		if err != nil || !has[event(&r)] {
+			t.Errorf("the trail has not %s (%v)", event(&r), err)
+		}
+	}
+}
+
+// event names what a record tells.
+func event(r *conntrack.Record) string {
+	id := r.Pinhole.ID
+	if r.Action == conntrack.Deny {
+		id = fmt.Sprint(r.FlowID)
+	}
+	return fmt.Sprint(id, " ", r.Action)
 }
 
 // checkOnce: no event twice, and each open has its close.
@@ -152,12 +177,7 @@ func checkOnce(t *testing.T, records []conntrack.Record) {
 	t.Helper()
 	seen := make(map[string]int)
 	for i := range records {
-		r := &records[i]
-		id := r.Pinhole.ID
-		if r.Action == conntrack.Deny {
-			id = fmt.Sprint(r.FlowID)
-		}
-		seen[fmt.Sprint(id, " ", r.Action)]++
+		seen[event(&records[i])]++
 	}
 	for key, n := range seen {
 		if n != 1 {
@@ -173,7 +193,7 @@ func checkOnce(t *testing.T, records []conntrack.Record) {
 	t.Logf("%d records", len(records))
 }
 
-// checkLines: each line is a whole record, and none is there twice.
+// checkLines: each line is a whole record, and none tells what another tells.
 func checkLines(t *testing.T, path string) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -182,11 +202,14 @@ func checkLines(t *testing.T, path string) {
 	}
 	seen := make(map[string]int)
 	for line := range strings.Lines(string(text)) {
-		if !strings.HasSuffix(line, "}\n") || !json.Valid([]byte(line)) {
+		if !strings.HasSuffix(line, "}\n") {
 			t.Errorf("not a whole line: %q", line)
 		}
-		seen[line]++
-		if seen[line] == 2 {
+		r, err := audit.Parse([]byte(line))
+		if err != nil {
+			t.Error(err)
+		}
+		if seen[event(&r)]++; seen[event(&r)] == 2 {
 			t.Errorf("twice: %q", line)
 		}
 	}

@@ -3,6 +3,7 @@ package trail
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -31,6 +32,9 @@ type Config struct {
 	Keep time.Duration
 	// MaxBytes is of the database file; a quarter of it is for refusals.
 	MaxBytes int64
+	// Log gives the records of the audit log, the newest first. Those that a
+	// daemon which was killed had written only there are added at the start.
+	Log iter.Seq2[conntrack.Record, error]
 }
 
 // Trail writes the database. Its own goroutine does: whatever the disk does,
@@ -89,6 +93,7 @@ func start(w *writer, lock *os.File) *Trail {
 	if w.store == nil {
 		t.unclosedErr = t.Err()
 	} else {
+		w.catchUp()
 		t.unclosed, t.unclosedErr = w.store.lost(time.Now())
 	}
 	go w.run()

@@ -1,4 +1,4 @@
-package control
+package audit
 
 import (
 	"bytes"
@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"ftpinhole/cmd/internal/audit"
 	"ftpinhole/conntrack"
 
 	"github.com/google/go-cmp/cmp"
@@ -67,23 +66,23 @@ func record(t *rapid.T) conntrack.Record {
 
 // A line that was read and written again is the same line, and reads the same
 // to people.
-func TestParseRecordTurnsAppendRound(t *testing.T) {
+func TestParseTurnsAppendRound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		written := record(t)
-		line := audit.Append(nil, &written)
-		read, err := ParseRecord(bytes.TrimSuffix(line, []byte("\n")))
+		line := Append(nil, &written)
+		read, err := Parse(bytes.TrimSuffix(line, []byte("\n")))
 		if err != nil {
 			t.Fatalf("%v in %s", err, line)
 		}
-		if diff := cmp.Diff(string(line), string(audit.Append(nil, &read))); diff != "" {
+		if diff := cmp.Diff(string(line), string(Append(nil, &read))); diff != "" {
 			t.Fatalf("(-written +read and written again):\n%s", diff)
 		}
 	})
 }
 
-func TestParseRecordRefuses(t *testing.T) {
+func TestParseRefuses(t *testing.T) {
 	const good = `{"timestamp":"2026-11-20T10:00:00.123456+0000","event_type":"pinhole","later":[1],"pinhole":{"action":"open"}}`
-	if _, err := ParseRecord([]byte(good)); err != nil {
+	if _, err := Parse([]byte(good)); err != nil {
 		t.Errorf("%s: %v", good, err)
 	}
 	for _, bad := range []string{
@@ -92,21 +91,21 @@ func TestParseRecordRefuses(t *testing.T) {
 		`{"timestamp":"2026-11-20T10:00:00.123456+0000","src_ip":"x","pinhole":{"action":"open"}}`,
 		`{"timestamp":"2026-11-20T10:00:00.123456+0000","src_port":70000,"pinhole":{"action":"open"}}`,
 	} {
-		if r, err := ParseRecord([]byte(bad)); err == nil {
+		if r, err := Parse([]byte(bad)); err == nil {
 			t.Errorf("%s is taken as %+v", bad, r)
 		}
 	}
 }
 
-func FuzzParseRecord(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	r := conntrack.Record{Action: conntrack.End, User: "\x1b\xff", Counted: true}
-	f.Add(audit.Append(nil, &r))
+	f.Add(Append(nil, &r))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		r, err := ParseRecord(line)
+		r, err := Parse(line)
 		if err != nil {
 			return
 		}
-		if text := audit.Append(nil, &r); bytes.Count(text, []byte("\n")) != 1 {
+		if text := Append(nil, &r); bytes.Count(text, []byte("\n")) != 1 {
 			t.Errorf("%q becomes more than a line: %q", line, text)
 		}
 	})

@@ -1,4 +1,4 @@
-package control
+package audit
 
 import (
 	"encoding/json"
@@ -61,9 +61,9 @@ type ending struct {
 	Made     bool    `json:"reconstructed"`
 }
 
-// ParseRecord reads a line of the audit file. Members that it does not know
+// Parse reads a line of the audit file. Members that it does not know
 // are skipped: the daemon may be newer.
-func ParseRecord(text []byte) (conntrack.Record, error) {
+func Parse(text []byte) (conntrack.Record, error) {
 	var l line
 	if err := json.Unmarshal(text, &l); err != nil {
 		return conntrack.Record{}, fmt.Errorf("audit record: %w; is the daemon of the same version?", err)
