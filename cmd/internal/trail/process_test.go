@@ -77,8 +77,11 @@ func childWrites(dir string) {
 			}
 			both(r)
 		}
-		if i%10 == 0 { // 10,000 records a second at the most
+		if i%10 == 0 { // 10,000 records a second at the most, and no more than the race detector can
 			time.Sleep(4 * time.Millisecond)
+			for tr.Buffered() > 1000 {
+				time.Sleep(time.Millisecond)
+			}
 		}
 	}
 }
