@@ -121,6 +121,14 @@ func (s *session) transferWaits() bool {
 	return slices.ContainsFunc(s.outstanding, func(c command) bool { return c.verb.Transfer() })
 }
 
+// unanswered reports whether the server has yet to answer the PORT or EPRT of a
+// channel.
+func (s *session) unanswered(c *channel) bool {
+	return slices.ContainsFunc(s.outstanding, func(o command) bool {
+		return (o.verb == parser.PORT || o.verb == parser.EPRT) && o.channel == c
+	})
+}
+
 // firstLine judges the client's first line: whoever does not begin with FTP
 // is a program that was made to speak to an FTP port.
 func (s *session) firstLine(v parser.Verb) {

@@ -161,6 +161,8 @@ func TestLaw5(t *testing.T) {
 			{name: "227 without numbers for PASV", script: "login\nC: PASV\nS: 227 Logout.", want: "deny malformed PASV"},
 			{name: "PASV after PORT", script: "login\nC: " + port + "\nS: 200 x\nC: PASV\nS: " + entering,
 				want: opensPORT + "\nclose replaced PORT 50000\n" + opensPASV},
+			{name: "PORT sent with PASV", script: "login\nC: PASV | RETR a | PORT 10,0,1,2,195,81 | RETR b\nS: " + entering + " | 150 x | 226 x | 200 x",
+				want: "open PORT 10.0.1.2:50001\n" + opensPASV + "\nclose replaced PASV 50000"},
 		}},
 		{"EPSV outstanding: 229 to it", []dialogue{
 			{name: "EPSV 229", script: "login\nC: EPSV\nS: " + extended, want: opensEPSV},
@@ -334,6 +336,16 @@ func TestLaw5(t *testing.T) {
 		{"any: ABOR: 226", []dialogue{
 			{name: "ABOR 426 226", script: "login\nC: " + port + " | RETR a\nS: 200 x | 150 x\nC: ABOR\nS: 426 x | 226 x",
 				want: opensPORT + "\nclose replaced PORT 50000"},
+			{name: "the next PORT sent with ABOR", script: `
+				login
+				C: ` + port + ` | RETR a
+				S: 200 x | 150 x
+				use 20
+				established
+				C: ABOR | PORT 10,0,1,2,195,81 | RETR b
+				S: 426 x | 226 x | 200 x
+				use 20`,
+				want: opensPORT + "\nuse PORT 50000\nopen PORT 10.0.1.2:50001\nuse PORT 50001"},
 			{name: "ABOR with telnet's words", script: `
 				login
 				C: ` + port + ` | RETR a

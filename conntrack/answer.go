@@ -133,7 +133,7 @@ func (t *Tracker) takeEffect(now time.Time, s *session, cmd command, code int) {
 		}
 	case parser.ABOR:
 		if code == 226 { // the data connection is closed; 225 says that there was none
-			t.shutAll(now, s, Replaced)
+			t.shutBut(now, s, nil, Replaced)
 		}
 	case parser.EPSV:
 		s.epsvAll = s.epsvAll || cmd.all && ok
@@ -142,7 +142,7 @@ func (t *Tracker) takeEffect(now time.Time, s *session, cmd command, code int) {
 		case refused && cmd.channel != nil:
 			t.shut(now, cmd.channel, Refused)
 		case ok && cmd.channel != nil:
-			t.shutBefore(now, s, cmd.channel)
+			t.shutBut(now, s, cmd.channel, Replaced)
 		case ok && cmd.waiting != nil:
 			t.openWaiting(now, s, cmd.waiting)
 		}

@@ -15,7 +15,6 @@ const earlyExpiry = 100 * time.Millisecond
 // the kernel to the end of the one connection that used it.
 type channel struct {
 	hole    Pinhole
-	number  int      // of the session's pinholes
 	session *session // nil once data flows
 	record  Record   // what all records of this pinhole say alike
 	named   named
@@ -62,28 +61,30 @@ func (c *channel) flow() flowKey {
 	return flowKey{netip.AddrPortFrom(c.hole.Src, c.hole.SrcPort), c.hole.Dst}
 }
 
-// openChannel asks for the pinhole that was agreed on, beside those that the
-// session has or in their place.
-func (t *Tracker) openChannel(now time.Time, s *session, p *promise, beside bool) *channel {
-	r := p.record
+// affords takes a pinhole of the quota, if one that is opened now can be recorded,
+// or else records why not.
+func (t *Tracker) affords(now time.Time, s *session, p *promise) bool {
 	why := AuditUnavailable
 	if t.keeps == nil || t.keeps() {
 		why = t.quota.take(s.client.Addr(), 0, 1)
 	}
 	if why != "" {
 		p.port.give()
-		t.deny(now, s, r, why)
-		return nil
+		t.deny(now, s, p.record, why)
 	}
-	if !beside {
-		t.shutAll(now, s, Replaced)
-	}
+	return why == ""
+}
+
+// openChannel asks for the pinhole that was agreed on and afforded, beside those
+// that the session has.
+func (t *Tracker) openChannel(now time.Time, s *session, p *promise) *channel {
+	r := p.record
 	r.Pinhole.ID = s.holeID()
 	r.Pinhole.Timeout = t.timeout
 	r.Observed = t.observe
 	c := &channel{
 		hole: r.Pinhole, session: s, record: r,
-		number: s.holes, opened: now, deadline: now.Add(t.timeout - earlyExpiry),
+		opened: now, deadline: now.Add(t.timeout - earlyExpiry),
 		port: p.port,
 	}
 	p.port = lease{} // it is the channel's now
@@ -112,15 +113,6 @@ func (t *Tracker) rewrite(c *channel, r *rewrite) {
 	t.rewrites[c.hole.ID] = r
 	if r.keep {
 		t.effects[len(t.effects)-1].Kept = r.nat.keep()
-	}
-}
-
-// shutBefore shuts the session's channels that were agreed on before c.
-func (t *Tracker) shutBefore(now time.Time, s *session, c *channel) {
-	for len(s.channels) > 0 && s.channels[0].number < c.number {
-		old := s.channels[0]
-		t.shut(now, old, Replaced)
-		s.release(old)
 	}
 }
 

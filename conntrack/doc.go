@@ -29,7 +29,7 @@
 //	                         QUIT: 2xx; any 421           pinholes shut, nothing opens any more
 //	                         any of these without answer  none
 //	                         data that flows              goes on
-//	PASV outstanding         227 to it                    opens
+//	PASV outstanding         227 to it                    opens, in the place of what was open
 //	EPSV outstanding         229 to it                    opens
 //	either                   225, 226, 250, 426           the transfer's before: still outstanding
 //	                         4xx, 5xx, the other's reply  outstanding no more
@@ -45,7 +45,7 @@
 //	blind                    TLS records                  passed over
 //	                         clear text after a record    as joined (CCC, RFC 4217 12.3)
 //	                         anything else                blind for good
-//	any                      ABOR: 226                    pinholes shut
+//	any                      ABOR: 226                    pinholes shut, but PORT's behind it
 //	                         ABOR: 225                    none
 //	                         ABOR, blank line unanswered  passed over with the next reply
 //	                         227, 229 of the client;      denied, unrequested

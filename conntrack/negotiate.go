@@ -63,8 +63,11 @@ func (t *Tracker) announced(now time.Time, s *session, text []byte, cmd parser.C
 	case s.terms.WaitFor2xx:
 		out.waiting = p
 		s.promised(p)
-	default:
-		out.channel = t.openChannel(now, s, p, beside)
+	case t.affords(now, s, p):
+		if !beside {
+			t.shutAll(now, s, Replaced)
+		}
+		out.channel = t.openChannel(now, s, p)
 	}
 }
 
@@ -84,8 +87,12 @@ func (t *Tracker) openAhead(now time.Time, s *session, p *promise) {
 	if next != nil {
 		p.record.Transfer, p.record.Path = next.verb.String(), next.path
 	}
-	c := t.openChannel(now, s, p, false)
-	if c != nil && next != nil {
+	if !t.affords(now, s, p) {
+		return
+	}
+	t.shutBut(now, s, nil, Replaced)
+	c := t.openChannel(now, s, p)
+	if next != nil {
 		c.named, next.channel = byOne, c
 	}
 }

@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -85,6 +86,17 @@ func (t *Tracker) shutAll(now time.Time, s *session, why Reason) {
 		c := s.channels[0]
 		t.shut(now, c, why)
 		s.release(c)
+	}
+}
+
+// shutBut is shutAll without the one given, and without those of PORT and EPRT
+// that the server has not come to yet.
+func (t *Tracker) shutBut(now time.Time, s *session, keep *channel, why Reason) {
+	for _, c := range slices.Clone(s.channels) {
+		if c != keep && !s.unanswered(c) {
+			t.shut(now, c, why)
+			s.release(c)
+		}
 	}
 }
 
