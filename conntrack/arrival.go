@@ -52,7 +52,7 @@ func (t *Tracker) Sought(now time.Time, id string, missing bool) []Effect {
 	c.seeking = false
 	switch {
 	case c.state != open:
-	case c.gone: // its SYN was the last
+	case c.gone && missing: // its SYN was the last
 		t.finish(now, c, Blocked)
 	case c.closing != "" || !missing:
 	case c.lost == rearms:

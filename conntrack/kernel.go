@@ -43,8 +43,11 @@ func (t *Tracker) acknowledge(now time.Time, c *channel) {
 func (t *Tracker) Used(now time.Time, src, dst netip.AddrPort) []Effect {
 	t.effects = t.effects[:0]
 	c := t.holes[holeKey{src.Addr(), dst}]
-	if c == nil || t.flows[flowKey{src, dst}] != nil {
+	if c == nil {
 		return nil
+	}
+	if old := t.flows[flowKey{src, dst}]; old != nil { // nobody told of its end
+		t.finish(now, old, cmp.Or(old.closing, Finished))
 	}
 	c = c.awaited()
 	t.unhole(c)

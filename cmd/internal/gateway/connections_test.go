@@ -415,3 +415,63 @@ func TestJoinableOnce(t *testing.T) {
 		t.Error("a connection may be joined once, as client and server were")
 	}
 }
+
+// That conntrack cannot be read does not mean that there is no connection.
+func TestLaw4ConnectionIsSoughtUntilConntrackCanBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.passive()
+		f := r.kernel.put(data(flows.SynSent)) // its event is late
+		r.backend.syn()
+		deaf := func(err error) {
+			r.kernel.mu.Lock()
+			defer r.kernel.mu.Unlock()
+			r.kernel.deaf = err
+		}
+		deaf(errors.New("no"))
+		a.c("QUIT")
+		a.s("221 bye")
+		time.Sleep(500 * time.Millisecond)
+		deaf(nil)
+		r.tell(flows.New, f)
+		if diff := cmp.Diff([]string{"open", "use", "close logout"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+		if len(r.kernel.deleted) != 1 {
+			t.Error("the unanswered data connection outlives its session")
+		}
+	})
+}
+
+// A server connects from port 20 to the client's port again, and the end of the
+// first connection was lost.
+func TestLaw4SameAddressesAndPortsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		d := r.login(40000)
+		f := flows.Flow{Client: netip.MustParseAddrPort("10.0.2.2:20"), Server: netip.MustParseAddrPort("10.0.1.2:50000"), Mark: 0x10000000}
+		for id := range uint32(2) {
+			d.c("PORT 10,0,1,2,195,80")
+			d.s("200 ok")
+			r.backend.syn()
+			if id == 1 {
+				r.tell(flows.Overrun, flows.Flow{})
+			}
+			f.ID, f.State = id+1, flows.SynSent
+			r.tell(flows.New, r.kernel.put(f))
+			f.State = flows.Established
+			r.tell(flows.Update, r.kernel.put(f))
+		}
+		time.Sleep(time.Second)
+		f.State = flows.TimeWait
+		r.tell(flows.Update, r.kernel.put(f))
+		if diff := cmp.Diff([]string{"open", "use", "open", "close finished", "use", "close finished"}, r.said()); diff != "" {
+			t.Error(diff)
+		}
+		for _, did := range r.backend.did() {
+			if strings.HasPrefix(did, "rearm") {
+				t.Error("the second pinhole was armed for another connection beside its own")
+			}
+		}
+	})
+}
