@@ -70,7 +70,7 @@ func (t *Tracker) forgetTranslated(nat *translated) {
 		delete(t.departed.byKey, nat.key)
 	}
 	t.unwire(nat)
-	if nat.kept {
+	if nat.kept || nat.waits() { // what it was asked before is done first
 		t.doForget(nat)
 	}
 }

@@ -83,22 +83,19 @@ func (t *Tracker) Kept(now time.Time, client, server netip.AddrPort, err error) 
 
 // confirm takes note that all packets of a session come by from now on.
 func (t *Tracker) confirm(nat *translated) {
-	switch {
-	case nat.kept:
-	case nat.over:
-		t.doForget(nat)
-	default:
-		nat.kept = true
-		t.wires[flowKey{nat.key.client, nat.Server}] = wireTuple{nat, true}
-		t.wires[flowKey{nat.key.server, nat.Client}] = wireTuple{nat, false}
+	if nat.kept || nat.over {
+		return
 	}
+	nat.kept = true
+	t.wires[flowKey{nat.key.client, nat.Server}] = wireTuple{nat, true}
+	t.wires[flowKey{nat.key.server, nat.Client}] = wireTuple{nat, false}
 }
 
 // mend keeps the session again, or forgets it, if what was to be kept has turned
 // out otherwise: the kernel may only have been slow.
 func (t *Tracker) mend(nat *translated) {
 	switch {
-	case !nat.stale || nat.waits():
+	case !nat.stale || nat.waits() || nat.over:
 	case nat.kept:
 		t.doKeep(nat)
 	default:

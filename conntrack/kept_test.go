@@ -323,3 +323,24 @@ func TestLaw1OneOfSeveralFails(t *testing.T) {
 		st.stop()
 	}
 }
+
+// A session whose connection is gone is not kept, also if the kernel was still
+// asked to keep it.
+func TestLaw8GoneWhileTheKernelHangs(t *testing.T) {
+	for name, script := range map[string]string{
+		"half a line":                         "silent\nC: \"PORT 10,0,\"",
+		"a whole line":                        "silent\nC: " + port,
+		"a line after one that was kept":      "C: " + port + "\nS: 500 no\nsilent\nC: PORT 10,0,1,2,195,81",
+		"half a line, and the kernel says no": "silent\nC: \"PORT 10,0,\"\nfail",
+		"a line, and the kernel says no":      "C: " + port + "\nS: 500 no\nsilent\nC: PORT 10,0,1,2,195,81\nfail",
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := loggedIn(t, behindNAT, nil)
+			st.play(script + "\ngone\nspeak")
+			if st.kept != nil {
+				t.Errorf("kept %s", st.kept)
+			}
+			st.stop()
+		})
+	}
+}

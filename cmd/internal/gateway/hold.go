@@ -28,7 +28,8 @@ type job struct {
 	// job without is never given up: its answer counts whenever it comes.
 	undo func()
 	// late: it was given up, since its packet has gone on without it.
-	late atomic.Bool
+	late  atomic.Bool
+	opens bool // it is a pinhole to be opened
 }
 
 // queueBehind lets a packet wait for its session's turn.
@@ -43,7 +44,7 @@ func (s *shard) queueBehind(h *hold, p packet) {
 // open asks for a pinhole, and before that to keep what is to be kept of its
 // session.
 func (s *shard) open(hole rules.Pinhole, kept *conntrack.Kept, conn connection, h *hold) {
-	j := &job{conn: conn, undo: func() { s.close(hole.ID, connection{}, nil) }}
+	j := &job{conn: conn, opens: true, undo: func() { s.close(hole.ID, connection{}, nil) }}
 	j.settle = func(a answer, err error) []conntrack.Effect {
 		if err != nil {
 			s.log.Error("the kernel did not open a pinhole; the data connection will fail", "pinhole", hole.ID, "err", err)
@@ -168,15 +169,23 @@ func (s *shard) answered(j *job, a answer, err error) {
 }
 
 // giveUp ends the wait of a packet for the kernel. What was to be opened is
-// not; what was to be shut will be, and is recorded then.
+// not; what was to be shut will be, and is recorded then. So is what is asked
+// for instead.
 func (s *shard) giveUp(conn connection, h *hold) {
-	for j := range h.pending {
+	pending := h.pending
+	h.pending = nil
+	for j := range pending {
 		if j.undo != nil {
 			j.late.Store(true)
 			s.settle(j, answer{}, errPatience)
 		}
 	}
-	clear(h.pending)
+	for j := range h.pending {
+		if j.opens { // asked for only now, and in time for this packet
+			h.deadline = s.clock().Add(kernelPatience)
+			return
+		}
+	}
 	s.release(conn, h)
 }
 

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,6 +170,31 @@ func TestLaw1HeldPacketsAreBounded(t *testing.T) {
 		}
 		if !last.unread {
 			t.Error("the packet that was too many counts as read")
+		}
+	})
+}
+
+// How the session is translated is not known in time. What it then asks for is
+// open before its packet goes on.
+func TestLaw1TranslationIsNotKnownInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		d := &dialogue{r: r, client: netip.MustParseAddrPort("10.0.1.2:40000"), server: netip.MustParseAddrPort("10.0.2.2:21"), up: 1000, down: 5000}
+		r.conns.joinable.add(d.client, d.server)
+		r.nat.hang = make(chan struct{})
+		defer close(r.nat.hang)
+		p := d.c("PORT 10,0,1,2,195,80")
+		r.backend.hang()
+		waitPatience()
+		if p.verdicts() != 0 {
+			t.Error("the packet went on before its pinhole was open")
+		}
+		r.backend.release()
+		if p.verdicts() != 1 {
+			t.Error("the packet waits for more than its pinhole")
+		}
+		if diff := cmp.Diff([]string{"open"}, r.said()); diff != "" {
+			t.Error(diff)
 		}
 	})
 }

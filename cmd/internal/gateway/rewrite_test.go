@@ -295,3 +295,53 @@ func TestLaw2RewrittenPacketsDoNotPassUnread(t *testing.T) {
 		}
 	})
 }
+
+// A rewritten session is gone while the kernel is asked for a pinhole of it, which
+// it then refuses: nothing of it stays.
+func TestLaw8NothingIsKeptOfWhatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.masquerade()
+		a := r.login(40000)
+		a.c("PORT 10,0,1,2,195,80")
+		a.s("500 no")
+		r.backend.hang()
+		a.c("PORT 10,0,1,2,195,81")
+		f := *r.nat.flow
+		f.Mark = controlMark
+		r.tell(flows.Destroy, f)
+		r.backend.mu.Lock()
+		r.backend.fail = errors.New("no")
+		r.backend.mu.Unlock()
+		r.backend.release()
+		synctest.Wait()
+		files, err := r.keeper.dir.Load()
+		if err != nil || len(r.keeper.have)+len(r.table.have)+len(files) > 0 {
+			t.Errorf("%d sessions, %d directions in the kernel and %d files are kept (%v)", len(r.keeper.have), len(r.table.have), len(files), err)
+		}
+	})
+}
+
+// The kernel does not open the pinhole in time, so that the line leaves as it
+// came. That is kept, too, for the next daemon.
+func TestLaw6WhatWasGivenUpIsKeptAsItLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.masquerade()
+		a := r.login(40000)
+		a.c("PORT 10,0,1,2,195,80")
+		a.s("500 no")
+		r.backend.hang()
+		p := a.c("PORT 10,0,1,2,195,81")
+		waitPatience()
+		if _, _, got := p.leaves(); got != "PORT 10,0,1,2,195,81\r\n" {
+			t.Errorf("left as %q", got)
+		}
+		r.backend.release()
+		synctest.Wait()
+		kept, err := r.keeper.dir.Load()
+		if err != nil || len(kept) != 1 || len(kept[0].Up.Edits) != 1 {
+			t.Errorf("kept %+v (%v), want the first line as rewritten, and the second not", kept, err)
+		}
+	})
+}
