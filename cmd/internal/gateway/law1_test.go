@@ -181,8 +181,7 @@ func TestLaw1TranslationIsNotKnownInTime(t *testing.T) {
 		r := newRig(t, nil)
 		d := &dialogue{r: r, client: netip.MustParseAddrPort("10.0.1.2:40000"), server: netip.MustParseAddrPort("10.0.2.2:21"), up: 1000, down: 5000}
 		r.conns.joinable.add(d.client, d.server)
-		r.nat.hang = make(chan struct{})
-		defer close(r.nat.hang)
+		r.nat.stop()
 		p := d.c("PORT 10,0,1,2,195,80")
 		r.backend.hang()
 		waitPatience()

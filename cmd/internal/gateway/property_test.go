@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,12 +21,14 @@ import (
 // Whatever the clients do and however the kernel behaves, each pinhole of the
 // records is opened once, used at most once and closed once, in this order; no
 // more connections come through than pinholes were opened; and at the end the
-// kernel holds none.
+// kernel holds none, and nothing is kept of any session.
 func TestLaw7EachOpenHasOneCloseWhateverHappens(t *testing.T) {
 	words := []string{
 		"pasv 0", "pasv 1", "port 0", "port 1", "refuse 0", "quit 0", "abort 1", "again 0", "again 1",
 		"syn 0", "syn 1", "dropped 0", "dropped 1", "answer", "over", "forget", "older", "lost", "heard", "overrun",
 		"hang", "resume", "fail", "mend", "operator", "tick", "second", "minute",
+		// A session whose lines are rewritten.
+		"pasv 2", "port 2", "port 2", "half 2", "rest 2", "refuse 2", "abort 2", "again 2", "vanish 1", "vanish 2", "unknown", "known",
 		// More of what it takes to come to a second connection.
 		"pasv 0", "pasv 0", "dropped 0", "syn 0", "syn 0", "syn 0", "second", "second", "second", "lost",
 	}
@@ -52,10 +55,11 @@ type came struct {
 	sure bool
 }
 
-// play is two sessions between the same two hosts, with the same few ports.
+// play is two sessions between the same two hosts, with the same few ports, and
+// one of a host behind NAT.
 type play struct {
 	*rig
-	sessions [2]*dialogue
+	sessions [3]*dialogue
 	nextPort uint16
 	flows    []flows.Flow            // data connections, latest last
 	deaf     bool                    // events get lost
@@ -67,25 +71,33 @@ type play struct {
 
 func newPlay(t *testing.T) *play {
 	p := &play{rig: newRig(t, nil), nextPort: 51000, heard: map[uint16]came{}, unseen: map[netip.AddrPort]bool{}, passed: map[netip.AddrPort]int{}}
+	p.nat.behind = netip.MustParseAddr("10.0.1.3")
 	for i := range p.sessions {
-		p.sessions[i] = p.login(40000 + uint16(i))
+		p.begin(i)
 	}
 	return p
 }
 
+// begin begins a session in the place of one.
+func (p *play) begin(i int) {
+	p.nextPort++
+	p.sessions[i] = p.dialFrom([...]string{"10.0.1.2", "10.0.1.2", "10.0.1.3"}[i], p.nextPort)
+}
+
 func (p *play) act(word string) {
 	verb, arg, _ := strings.Cut(word, " ")
-	n := 0
-	if arg == "1" {
-		n = 1
-	}
+	n, _ := strconv.Atoi(arg)
 	d := p.sessions[n]
 	switch verb {
 	case "pasv":
 		d.c("PASV")
 		d.s(entering)
 	case "port":
-		d.c("PORT 10,0,1,2,195,81")
+		d.c("PORT " + d.announced())
+	case "half":
+		d.part("PORT " + d.announced()[:7])
+	case "rest":
+		d.part(d.announced()[7:] + "\r\n")
 	case "refuse":
 		d.s("500 no")
 	case "quit":
@@ -94,8 +106,9 @@ func (p *play) act(word string) {
 	case "abort":
 		d.raw(true, conntrack.RST|conntrack.ACK, "")
 	case "again":
-		p.nextPort++
-		p.sessions[n] = p.dial(p.nextPort)
+		p.begin(n)
+	case "vanish":
+		p.tell(flows.Destroy, flows.Flow{Client: d.client, Server: d.server, ReplySrc: d.server, ReplyDst: d.client, Mark: controlMark})
 	case "syn":
 		if hole, ok := p.through(n == 1); ok {
 			p.connect(hole)
@@ -122,6 +135,10 @@ func (p *play) act(word string) {
 		p.backend.hang()
 	case "resume":
 		p.backend.release()
+	case "unknown": // how a session is translated
+		p.nat.stop()
+	case "known":
+		p.nat.release()
 	case "fail", "mend":
 		p.backend.mu.Lock()
 		p.backend.fail = nil
@@ -166,6 +183,13 @@ func (p *play) connect(hole rules.Pinhole) {
 	p.passed[hole.Dst]++
 	f := data(flows.SynSent)
 	f.Client, f.Server, f.ID = netip.AddrPortFrom(hole.Src, p.nextPort), hole.Dst, uint32(p.nextPort)
+	f.ReplySrc, f.ReplyDst = f.Server, f.Client
+	if hole.Outside.IsValid() {
+		f.Server = hole.Outside
+	}
+	if hole.SeenAs.IsValid() {
+		f.ReplyDst = netip.AddrPortFrom(hole.SeenAs, p.nextPort)
+	}
 	f = p.kernel.put(f)
 	p.flows = append(p.flows, f)
 	if p.deaf {
@@ -215,6 +239,7 @@ func (p *play) event(kind flows.Kind, f flows.Flow) {
 func (p *play) end() string {
 	p.act("mend")
 	p.act("resume")
+	p.act("known")
 	for len(p.flows) > 0 {
 		p.progress("forget")
 	}
@@ -229,7 +254,20 @@ func (p *play) end() string {
 	if left > 0 {
 		return fmt.Sprintf("the kernel still holds %d pinholes", left)
 	}
+	for _, s := range p.shard.tracker.Sessions() {
+		p.tell(flows.Destroy, flows.Flow{Client: s.Client, Server: s.Server, ReplySrc: s.Server, ReplyDst: s.Client, Mark: controlMark})
+	}
+	time.Sleep(3 * time.Minute) // nothing of them is sent again any more
+	synctest.Wait()
+	if files, err := p.keeper.dir.Load(); err != nil || len(p.keeper.have)+len(p.table.have)+len(files) > 0 {
+		return fmt.Sprintf("%d sessions, %d directions in the kernel and %d files are kept (%v)", len(p.keeper.have), len(p.table.have), len(files), err)
+	}
 	return p.judge()
+}
+
+// announced is where the client listens, in the words of PORT.
+func (d *dialogue) announced() string {
+	return strings.ReplaceAll(d.client.Addr().String(), ".", ",") + ",195,81"
 }
 
 func (p *play) judge() string {

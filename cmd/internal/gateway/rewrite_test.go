@@ -19,10 +19,11 @@ import (
 
 // fakeTranslator is what the kernel knows of NAT.
 type fakeTranslator struct {
-	mu   sync.Mutex
-	flow *flows.Flow // nil: it holds the connection untranslated
-	fail error
-	hang chan struct{}
+	mu     sync.Mutex
+	flow   *flows.Flow // nil: it holds the connection untranslated
+	behind netip.Addr  // but of this client, which the server sees as 192.0.2.123
+	fail   error
+	hang   chan struct{}
 }
 
 func (f *fakeTranslator) Translation(client, server netip.AddrPort) (flows.Flow, bool, error) {
@@ -35,7 +36,29 @@ func (f *fakeTranslator) Translation(client, server netip.AddrPort) (flows.Flow,
 	if flow != nil {
 		return *flow, true, fail
 	}
-	return flows.Flow{Client: client, Server: server, ReplySrc: server, ReplyDst: client}, true, fail
+	got := flows.Flow{Client: client, Server: server, ReplySrc: server, ReplyDst: client}
+	if client.Addr() == f.behind {
+		got.ReplyDst = netip.AddrPortFrom(netip.MustParseAddr("192.0.2.123"), client.Port())
+	}
+	return got, true, fail
+}
+
+// stop lets it hang, until release.
+func (f *fakeTranslator) stop() {
+	f.release()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hang = make(chan struct{})
+}
+
+// release lets it answer.
+func (f *fakeTranslator) release() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.hang != nil {
+		close(f.hang)
+		f.hang = nil
+	}
 }
 
 // masquerade lets the server see the client as 192.0.2.123:1024.
@@ -175,10 +198,7 @@ func TestLaw1TranslationIsAwaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
 		b := r.login(40001)
-		hang := make(chan struct{})
-		r.nat.mu.Lock()
-		r.nat.hang = hang
-		r.nat.mu.Unlock()
+		r.nat.stop()
 		r.dial(40000)
 		last := r.sent[len(r.sent)-1]
 		if b.c("NOOP").verdicts() != 1 {
@@ -191,7 +211,6 @@ func TestLaw1TranslationIsAwaited(t *testing.T) {
 		if last.verdicts() != 1 {
 			t.Error("the session still waits")
 		}
-		close(hang)
 	})
 }
 

@@ -108,6 +108,7 @@ func startRig(t *testing.T, policy conntrack.Policy, first *fakeBackend, held ..
 	}
 	t.Cleanup(func() { // also when the test has failed with the kernel stuck
 		r.backend.release()
+		r.nat.release()
 		r.stop()
 		for i, p := range r.sent { // law 2, in every test
 			if got := p.verdicts(); got != 1 {
@@ -250,7 +251,9 @@ type fakeConntrack struct {
 func (c *fakeConntrack) put(f flows.Flow) flows.Flow {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f.ReplySrc, f.ReplyDst = f.Server, f.Client
+	if !f.ReplySrc.IsValid() {
+		f.ReplySrc, f.ReplyDst = f.Server, f.Client
+	}
 	c.have[connection{f.Client, f.Server}] = f
 	return f
 }
@@ -352,8 +355,10 @@ func (r *rig) login(port uint16) *dialogue {
 }
 
 // dial is login while the kernel may have trouble.
-func (r *rig) dial(port uint16) *dialogue {
-	d := &dialogue{r: r, client: netip.AddrPortFrom(netip.MustParseAddr("10.0.1.2"), port), server: netip.MustParseAddrPort("10.0.2.2:21"), up: 1000, down: 5000}
+func (r *rig) dial(port uint16) *dialogue { return r.dialFrom("10.0.1.2", port) }
+
+func (r *rig) dialFrom(client string, port uint16) *dialogue {
+	d := &dialogue{r: r, client: netip.AddrPortFrom(netip.MustParseAddr(client), port), server: netip.MustParseAddrPort("10.0.2.2:21"), up: 1000, down: 5000}
 	d.login()
 	return d
 }
@@ -391,9 +396,12 @@ func (r *rig) send(p *fakePacket) *fakePacket {
 }
 
 // c and s send a line of the client and of the server.
-func (d *dialogue) c(line string) *fakePacket {
-	p := d.raw(true, conntrack.ACK, line+"\r\n")
-	d.up += uint32(len(line) + 2)
+func (d *dialogue) c(line string) *fakePacket { return d.part(line + "\r\n") }
+
+// part sends some bytes of the client.
+func (d *dialogue) part(text string) *fakePacket {
+	p := d.raw(true, conntrack.ACK, text)
+	d.up += uint32(len(text))
 	return p
 }
 
