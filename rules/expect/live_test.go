@@ -1,19 +1,15 @@
 package expect
 
 import (
-	"context"
 	"errors"
 	"net/netip"
-	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"ftpinhole/rules"
 )
@@ -362,28 +358,8 @@ func TestWatch(t *testing.T) {
 	b := registered(t)
 	b.attach(t, "")
 	listen(t, "127.0.0.1:21")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	ready, events, ended := make(chan struct{}), make(chan Event, 10), make(chan error, 1)
-	namespace, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer namespace.Close()
-	go func() {
-		// Watch has to be called in the namespace, and this goroutine is not.
-		runtime.LockOSThread()
-		if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
-			ended <- err
-			return
-		}
-		ended <- b.Watch(ctx, func() { close(ready) }, func(e Event) { events <- e })
-	}()
-	select {
-	case <-ready:
-	case err := <-ended:
-		t.Fatal(err)
-	}
+	events := make(chan Event, 10)
+	watch(t, b, func(e Event) { events <- e })
 	// Of connections from before there was a listener no event tells.
 	p := ours("a", control(t, "127.0.0.1", "127.0.0.1:21"), "127.0.0.1:50055")
 	add(t, b, p)
@@ -410,9 +386,40 @@ func TestWatch(t *testing.T) {
 	if ids, err := b.Arrived(); err != nil || len(ids) != 0 {
 		t.Errorf("deleted, but arrived: %v, %v", ids, err)
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
+}
+
+// The notice that a pinhole was deleted is read when the next one of its tuple is
+// open: that one is still there, and still ours.
+func TestDeletedIsNotTheNext(t *testing.T) {
+	b := registered(t)
+	b.attach(t, "")
+	listen(t, "127.0.0.1:21")
+	turn, events := make(chan struct{}), make(chan Event, 10)
+	watch(t, b, func(e Event) {
+		select {
+		case <-turn:
+		case <-t.Context().Done():
+		}
+		events <- e
+	})
+	c := control(t, "127.0.0.1", "127.0.0.1:21")
+	add(t, b, ours("a", c, "127.0.0.1:50055"))
+	command(t, "", "conntrack", "-F", "expect")
+	add(t, b, ours("b", c, "127.0.0.1:50055"))
+	close(turn)
+	for _, want := range []Kind{New, Deleted, New} {
+		select {
+		case e := <-events:
+			if e.Kind != want || e.ID != "" {
+				t.Errorf("%+v, want kind %d of no pinhole", e, want)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatal("no event")
+		}
+	}
+	removed(t, b, "b", false)
+	if n, _ := left(t, b); n != 0 {
+		t.Errorf("b was removed, and the kernel still holds %d expectations", n)
 	}
 }
 

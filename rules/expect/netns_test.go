@@ -1,6 +1,7 @@
 package expect
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -100,6 +101,38 @@ table inet test {
 	}
 }
 %s`, b.config.Helper, nat), "nft", "-f", "-")
+}
+
+// watch calls each for every event from now on, until the test ends.
+func watch(t *testing.T, b *Backend, each func(Event)) {
+	t.Helper()
+	namespace, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer namespace.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		// Watch has to be called in the namespace, and this goroutine is not.
+		runtime.LockOSThread()
+		if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+			ended <- err
+			return
+		}
+		ended <- b.Watch(ctx, func() { close(ready) }, each)
+	}()
+	select {
+	case <-ready:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // listen accepts connections until the test ends, and keeps them open. Whom

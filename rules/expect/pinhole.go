@@ -95,6 +95,15 @@ func (b *Backend) lookup(t rules.Tuple) (Expectation, error) {
 	return Expectation{}, unix.ENOENT
 }
 
+// holds tells whether the kernel has an expectation of t of our helper.
+func (b *Backend) holds(t rules.Tuple) (bool, error) {
+	e, err := b.lookup(t)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return err == nil && e.Helper == b.config.Helper, err
+}
+
 // check says what of p no expectation can be made from.
 func check(p rules.Pinhole) error {
 	family := p.Src.BitLen()
@@ -197,18 +206,14 @@ func (b *Backend) look(h *hole) error {
 	if h.arrived || !time.Now().Before(h.expires) {
 		return nil
 	}
-	e, err := b.lookup(expected(h.Pinhole))
-	if err == nil && e.Helper == b.config.Helper {
-		return nil
-	}
-	if err != nil && !errors.Is(err, unix.ENOENT) {
+	if held, err := b.holds(expected(h.Pinhole)); held || err != nil {
 		return err
 	}
 	// The time of the kernel's timer, not that of the question, counts.
 	if !time.Now().Before(h.expires) {
 		return nil
 	}
-	_, err = b.conn.ask(known(h.Control))
+	_, err := b.conn.ask(known(h.Control))
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}

@@ -63,12 +63,16 @@ func (b *Backend) Watch(ctx context.Context, ready func(), each func(Event)) err
 }
 
 // deleted takes note that another program has removed the expectation of t, lest
-// it is taken for one whose SYN came.
+// it is taken for one whose SYN came. The notice may be of one whose place a newer
+// one has taken since: that one the kernel holds.
 func (b *Backend) deleted(t rules.Tuple) (id string) {
 	b.changes.Lock()
 	defer b.changes.Unlock()
 	h := b.byTuple[t]
 	if h == nil {
+		return ""
+	}
+	if held, err := b.holds(t); held || err != nil {
 		return ""
 	}
 	b.forget(h)
