@@ -203,6 +203,7 @@ func (c *connections) reconcile() {
 	if !ok {
 		return
 	}
+	c.twice.replace(sessions)
 	for _, f := range sessions {
 		client, server := f.Ends()
 		alive[connection{client, server}] = !f.State.Over()

@@ -247,6 +247,40 @@ func TestTwiceTranslatedIsKnown(t *testing.T) {
 	})
 }
 
+// Where events were lost, another connection may have the ends of one that is
+// remembered; one that conntrack still holds is known on.
+func TestTwiceTranslatedAfterOverrun(t *testing.T) {
+	f := flows.Flow{
+		Client: netip.MustParseAddrPort("10.0.1.2:40000"), Server: netip.MustParseAddrPort("198.51.100.1:2121"),
+		ReplySrc: netip.MustParseAddrPort("10.0.2.2:21"), ReplyDst: netip.MustParseAddrPort("10.0.2.1:1024"),
+		ID: 7, Mark: controlMark, State: flows.Established,
+	}
+	next := f
+	next.Server, next.ID = netip.MustParseAddrPort("198.51.100.9:21"), 8
+	leaves := func(r *rig, want string) {
+		t.Helper()
+		r.tell(flows.Overrun, flows.Flow{})
+		a := r.login(40000)
+		a.c("PASV")
+		if _, _, got := a.s(entering).leaves(); !strings.Contains(got, want) {
+			t.Errorf("the reply left as %q, want %s", got, want)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.tell(flows.New, f)
+		r.nat.flow = &next
+		leaves(r, "198,51,100,9")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.tell(flows.New, f)
+		r.kernel.have[connection{f.Client, f.Server}] = f
+		r.nat.fail = errors.New("nobody should ask")
+		leaves(r, "198,51,100,1")
+	})
+}
+
 // Law 6: a killed daemon's rewritten session goes on with the next.
 func TestLaw6RewrittenSessionIsRestored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

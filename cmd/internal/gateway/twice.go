@@ -39,6 +39,19 @@ func (t *twice) take(ev flows.Event) {
 	}
 }
 
+// replace forgets all but the connections that conntrack holds: where events were
+// lost, others may have the addresses and ports of those that are remembered.
+func (t *twice) replace(held []flows.Flow) {
+	t.mu.Lock()
+	clear(t.flows)
+	t.mu.Unlock()
+	for _, f := range held {
+		if !f.State.Over() {
+			t.take(flows.Event{Kind: flows.New, Flow: f})
+		}
+	}
+}
+
 func (t *twice) find(key connection) (flows.Flow, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
