@@ -76,7 +76,7 @@ func (t *Table) Rearm(id string, now time.Time) error {
 	if len(again) == 0 {
 		return nil
 	}
-	if err := t.apply(again); err != nil {
+	if _, err := t.apply(again); err != nil {
 		return explain("arm pinhole "+id+" again", err)
 	}
 	t.mu.Lock()

@@ -28,7 +28,8 @@ type batch struct {
 	messages []netlink.Message
 	notes    []note
 	err      error
-	sets     uint32 // anonymous sets so far
+	sets     uint32            // anonymous sets so far
+	removed  []netlink.Message // by commit: elements as they were at their end
 }
 
 // note says what a message is about, for errors.

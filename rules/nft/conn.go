@@ -70,7 +70,10 @@ func (c *conn) commit(b *batch) error {
 			return errors.Join(first, fmt.Errorf("the kernel's answer was lost: %w", err))
 		}
 		for _, r := range replies {
-			if r.Header.Type == netlink.Error && r.Header.Sequence == last {
+			switch {
+			case r.Header.Type == headerType(unix.NFT_MSG_DELSETELEM):
+				b.removed = append(b.removed, r) // its sequence number may be 0
+			case r.Header.Type == netlink.Error && r.Header.Sequence == last:
 				return first
 			}
 		}

@@ -51,8 +51,9 @@ type change struct {
 
 // apply makes all of changes or none. Only the kernel knows what a slot has:
 // elements go with their time, other programs add and remove some. So it tries
-// again, not removing what is gone already, and removing what is in the way.
-func (t *Table) apply(changes []change) (err error) {
+// again, not removing what is gone already, and removing what is in the way. It
+// returns what was removed, as the kernel had it at its end.
+func (t *Table) apply(changes []change) (removed []netlink.Message, err error) {
 	for range 2*len(changes) + 1 {
 		b := &batch{}
 		var about []*change // by message
@@ -68,12 +69,12 @@ func (t *Table) apply(changes []change) (err error) {
 			}
 		}
 		if len(about) == 0 {
-			return nil
+			return nil, nil
 		}
 		err = t.writer.commit(b)
 		var message *messageError
 		if !errors.As(err, &message) || message.index < 0 {
-			return err
+			return b.removed, err
 		}
 		switch c := about[message.index]; {
 		case c.remove && errors.Is(err, unix.ENOENT):
@@ -81,10 +82,10 @@ func (t *Table) apply(changes []change) (err error) {
 		case !c.remove && errors.Is(err, unix.EEXIST):
 			c.remove = true
 		default:
-			return err
+			return nil, err
 		}
 	}
-	return err
+	return nil, err
 }
 
 // addElement puts e into its set, if that has timeouts for timeout. With
@@ -119,9 +120,10 @@ func (e element) data() []byte {
 	return b
 }
 
-// deleteElement empties s. ENOENT if it is empty.
+// deleteElement empties s, and has the kernel tell what was there. ENOENT if it is
+// empty.
 func (b *batch) deleteElement(s slot) {
-	b.add(unix.NFT_MSG_DELSETELEM, 0, note{what: "element of set " + s.set.name()}, func(ae *netlink.AttributeEncoder) {
+	b.add(unix.NFT_MSG_DELSETELEM, netlink.Echo, note{what: "element of set " + s.set.name()}, func(ae *netlink.AttributeEncoder) {
 		encodeElement(ae, s, func(*netlink.AttributeEncoder) {})
 	})
 }

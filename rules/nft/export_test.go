@@ -17,3 +17,10 @@ func Arrivals(data []byte) ([]string, error) { return arrivals(netlink.Message{D
 
 // Author reads a message that announces a generation.
 func Author(data []byte) string { return author(netlink.Message{Data: data}) }
+
+// HoldChanges has t's changes wait until release, as they do while another program
+// loads a large set.
+func HoldChanges(t *Table) (release func()) {
+	t.writer.mu.Lock()
+	return t.writer.mu.Unlock
+}

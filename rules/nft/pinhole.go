@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
 
 	"ftpinhole/rules"
 )
@@ -29,7 +28,7 @@ func (t *Table) Add(p rules.Pinhole, now time.Time) error {
 	}
 	t.changes.Lock()
 	defer t.changes.Unlock()
-	if err := t.apply(t.changesFor(p, now)); err != nil {
+	if _, err := t.apply(t.changesFor(p, now)); err != nil {
 		return explain("open pinhole "+p.ID, err)
 	}
 
@@ -125,31 +124,21 @@ func (t *Table) Remove(id string) (arrived bool, err error) {
 	if h == nil {
 		return false, nil
 	}
-	came, err := t.came(h)
-	err = errors.Join(err, t.apply(changes))
+	removed, err := t.apply(changes)
+	came, unread := came(removed, id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.forget(h) // lest Install make it again, even if it is there until its time is over
-	if err != nil {
-		err = explain("close pinhole "+id, err)
-	}
-	return came || h.arrived, err
+	return came || h.arrived, explain("close pinhole "+id, errors.Join(err, unread))
 }
 
-// came asks the kernel whether a SYN came through h.
-func (t *Table) came(h *hole) (bool, error) {
-	messages, err := t.reader.get(unix.NFT_MSG_GETSETELEM, 0, func(ae *netlink.AttributeEncoder) {
-		encodeElement(ae, elements(h.Pinhole)[0].slot, func(*netlink.AttributeEncoder) {})
-	})
-	if errors.Is(err, unix.ENOENT) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	for _, m := range messages {
+// came tells whether a SYN came through the pinhole, one of those elements that
+// were removed. To ask before would miss one that comes while the removal waits for
+// another program.
+func came(removed []netlink.Message, id string) (bool, error) {
+	for _, m := range removed {
 		ids, err := arrivals(m)
-		if err != nil || slices.Contains(ids, h.ID) {
+		if err != nil || slices.Contains(ids, id) {
 			return err == nil, err
 		}
 	}

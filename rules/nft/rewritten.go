@@ -61,7 +61,8 @@ func (t *Table) RemoveRewritten(tuples []rules.Tuple) error {
 	if !t.installed {
 		return nil
 	}
-	return explain("remove rewritten session", t.apply(changes))
+	_, err := t.apply(changes)
+	return explain("remove rewritten session", err)
 }
 
 // directionOf returns the element for a direction.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ftpinhole/rules"
+	"ftpinhole/rules/nft"
 )
 
 func TestPinhole(t *testing.T) {
@@ -207,6 +208,30 @@ func segment(t *testing.T, sport uint16, flags byte) {
 	binary.BigEndian.PutUint16(h[16:], ^uint16(sum))
 	if err := unix.Sendto(fd, h, 0, &unix.SockaddrInet4{Addr: dst}); err != nil {
 		t.Errorf("send: %v", err)
+	}
+}
+
+// A SYN that comes while the removal waits for another program is told of.
+func TestRemoveTellsOfLateSYN(t *testing.T) {
+	l := newLab(t)
+	l.server.listen(t, port)
+	table := l.gateway.installed(t, forward())
+	add(t, table, pinhole("a-1", client4, data4))
+	release := nft.HoldChanges(table)
+	type answer struct {
+		arrived bool
+		err     error
+	}
+	removed := make(chan answer, 1)
+	go func() {
+		arrived, err := table.Remove("a-1")
+		removed <- answer{arrived, err}
+	}()
+	time.Sleep(100 * time.Millisecond) // it waits
+	passed := l.client.attempt(t, 0, data4, soon)
+	release()
+	if got := <-removed; !passed || !got.arrived || got.err != nil {
+		t.Errorf("a connection passed: %v, its pinhole's removal says that one came: %v, %v", passed, got.arrived, got.err)
 	}
 }
 
