@@ -62,24 +62,24 @@ type auditing struct {
 	since, until     moment
 	clients, servers prefixes
 	user             string
-	port             uint16
+	port             int
 	action           *choice
 	reasons          words
 	limit            int
 }
 
 func newAuditing(cmd *cobra.Command) *auditing {
-	a := &auditing{settings: trailSettings(cmd), action: oneOf(append([]string{""}, actionWords...)...)}
+	a := &auditing{settings: trailSettings(cmd), action: oneOf(append([]string{""}, actionWords...)...), limit: 1000}
 	f := cmd.Flags()
 	f.Var(&a.since, "since", "from this time on")
 	f.Var(&a.until, "until", "before this time")
 	f.Var(&a.clients, "client", "client of the control session, address or prefix")
 	f.Var(&a.servers, "server", "its server, address or prefix")
 	f.StringVar(&a.user, "user", "", "user `name`")
-	f.Uint16Var(&a.port, "port", 0, "data `port`")
+	f.Var(bounded{&a.port, 1, 65535}, "port", "data port")
 	f.Var(named{a.action, "word"}, "action", "open, use, close, deny, start or end")
 	f.Var(&a.reasons, "reason", "why it was closed, refused or ended, like expired")
-	f.IntVar(&a.limit, "limit", 1000, fmt.Sprintf("how many are listed at most, 1 to %d", maxAudited))
+	f.Var(bounded{&a.limit, 1, maxAudited}, "limit", fmt.Sprintf("how many are listed at most, 1 to %d", maxAudited))
 	return a
 }
 
@@ -117,14 +117,8 @@ func (s *settings) open() (*trail.Reader, error) {
 func (a *auditing) filter(now time.Time) (trail.Filter, error) {
 	f := trail.Filter{
 		Since: a.since.before(now), Until: a.until.before(now),
-		Clients: a.clients, Servers: a.servers, User: a.user, Port: a.port,
+		Clients: a.clients, Servers: a.servers, User: a.user, Port: uint16(a.port),
 		Action: actionOf(a.action.value), Reasons: a.reasons, Limit: a.limit,
-	}
-	if a.cmd.Flags().Changed("port") && a.port == 0 {
-		return f, fmt.Errorf("--port 0 is none; give 1 to 65535")
-	}
-	if a.limit < 1 || a.limit > maxAudited {
-		return f, fmt.Errorf("--limit %d is out of range; give 1 to %d", a.limit, maxAudited)
 	}
 	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
 		return f, fmt.Errorf("--since %s is not before --until %s; exchange them", &a.since, &a.until)

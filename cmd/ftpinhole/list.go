@@ -26,11 +26,9 @@ is that of conntrack -L expect: a pinhole that waits is an expectation.`,
 	}
 	socket := socketFlag(cmd)
 	cmd.Flags().VarP(format, "output", "o", "format")
-	limit := cmd.Flags().Int("limit", 1000, "how many are listed at most, 1 to 65536")
+	limit := 1000
+	cmd.Flags().Var(bounded{&limit, 1, control.MaxListed}, "limit", fmt.Sprintf("how many are listed at most, 1 to %d", control.MaxListed))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if *limit < 1 || *limit > control.MaxListed {
-			return exitError{exitUsage, fmt.Errorf("--limit %d is out of range; give 1 to %d", *limit, control.MaxListed)}
-		}
 		list := listPinholes
 		if len(args) == 1 && args[0] == "sessions" {
 			list = listSessions
@@ -42,7 +40,7 @@ is that of conntrack -L expect: a pinhole that waits is an expectation.`,
 		if err != nil {
 			return err
 		}
-		shown, total, err := list(cmd, client, *limit, format.value)
+		shown, total, err := list(cmd, client, limit, format.value)
 		if err == nil && shown < total {
 			fmt.Fprintf(cmd.ErrOrStderr(), "ftpinhole: %d of %d are listed; see --limit\n", shown, total)
 		}

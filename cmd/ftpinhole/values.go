@@ -39,6 +39,24 @@ func (c *choice) Set(s string) error {
 	return nil
 }
 
+// bounded is a flag's value: a whole number from least to most.
+type bounded struct {
+	value       *int
+	least, most int
+}
+
+func (b bounded) String() string { return strconv.Itoa(*b.value) }
+func (b bounded) Type() string   { return "number" }
+
+func (b bounded) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < b.least || n > b.most {
+		return fmt.Errorf("it must be a number from %d to %d", b.least, b.most)
+	}
+	*b.value = n
+	return nil
+}
+
 // portList is a flag's value like "21,2121".
 type portList []uint16
 
