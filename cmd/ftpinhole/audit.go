@@ -72,7 +72,7 @@ func newAuditing(cmd *cobra.Command) *auditing {
 	a := &auditing{settings: trailSettings(cmd), action: oneOf(append([]string{""}, actionWords...)...), limit: 1000}
 	f := cmd.Flags()
 	f.Var(&a.since, "since", "from this time on")
-	f.Var(&a.until, "until", "before this time")
+	f.Var(&a.until, "until", "before this time, which is not in it")
 	f.Var(&a.clients, "client", "client of the control session, address or prefix")
 	f.Var(&a.servers, "server", "its server, address or prefix")
 	f.StringVar(&a.user, "user", "", "user `name`")
@@ -120,7 +120,11 @@ func (a *auditing) filter(now time.Time) (trail.Filter, error) {
 		Clients: a.clients, Servers: a.servers, User: a.user, Port: uint16(a.port),
 		Action: actionOf(a.action.value), Reasons: a.reasons, Limit: a.limit,
 	}
-	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
+	switch {
+	case f.Since.IsZero() || f.Until.IsZero() || f.Since.Before(f.Until):
+	case f.Since.Equal(f.Until):
+		return f, fmt.Errorf("--since %s --until %s is no time at all, for --until is not in it; give --until %s", &a.since, &a.until, a.until.next(now))
+	default:
 		return f, fmt.Errorf("--since %s is not before --until %s; exchange them", &a.since, &a.until)
 	}
 	return f, nil

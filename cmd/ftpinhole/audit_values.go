@@ -64,6 +64,14 @@ func parseAgo(s string) (time.Duration, error) {
 	return time.Duration(days)*24*time.Hour + d, nil
 }
 
+// next is what lets --until have the whole of this moment: the next day of a date.
+func (m *moment) next(now time.Time) string {
+	if day, err := time.Parse(time.DateOnly, m.text); err == nil {
+		return day.AddDate(0, 0, 1).Format(time.DateOnly)
+	}
+	return m.before(now).UTC().Add(time.Second).Format(time.RFC3339)
+}
+
 // prefixes is a flag's value like "10.0.0.0/8,2001:db8::1", which adds up.
 type prefixes []netip.Prefix
 
