@@ -91,7 +91,7 @@ func TestMoment(t *testing.T) {
 			t.Errorf("%q is %v (%v), want %v", text, m.before(now), err, want)
 		}
 	}
-	for _, text := range []string{"", "1", "-1h", "+1h", "-2d", "d", "1d1", "1d-1h", "1h2d", "yesterday", "2026-13-01", "99999d", "1d1d", "9999999h"} {
+	for _, text := range []string{"", "1", "-1h", "+1h", "-2d", "d", "1d1", "1d-1h", "1h2d", "yesterday", "2026-13-01", "99999d", "1d1d", "9999999h", "36500d2540400h"} {
 		var m moment
 		if err := m.Set(text); err == nil || !strings.Contains(err.Error(), "2026-11-20") {
 			t.Errorf("%q: %v, is %v", text, err, m.before(now))

@@ -61,7 +61,11 @@ func parseAgo(s string) (time.Duration, error) {
 	if err != nil || d < 0 || s[0] == '+' {
 		return 0, errors.New("no length of time")
 	}
-	return time.Duration(days)*24*time.Hour + d, nil
+	ago := time.Duration(days)*24*time.Hour + d
+	if ago < d {
+		return 0, errors.New("longer than can be told")
+	}
+	return ago, nil
 }
 
 // next is what lets --until have the whole of this moment: the next day of a date.
