@@ -61,7 +61,7 @@ type auditing struct {
 	*settings
 	since, until     moment
 	clients, servers prefixes
-	user             string
+	user             userName
 	port             int
 	action           *choice
 	reasons          words
@@ -75,7 +75,7 @@ func newAuditing(cmd *cobra.Command) *auditing {
 	f.Var(&a.until, "until", "before this time, which is not in it")
 	f.Var(&a.clients, "client", "client of the control session, address or prefix")
 	f.Var(&a.servers, "server", "its server, address or prefix")
-	f.StringVar(&a.user, "user", "", "user `name`")
+	f.Var(&a.user, "user", "name that was logged in with")
 	f.Var(bounded{&a.port, 1, 65535}, "port", "data port")
 	f.Var(named{a.action, "word"}, "action", "open, use, close, deny, start or end")
 	f.Var(&a.reasons, "reason", "why it was closed, refused or ended, like expired")
@@ -117,7 +117,7 @@ func (s *settings) open() (*trail.Reader, error) {
 func (a *auditing) filter(now time.Time) (trail.Filter, error) {
 	f := trail.Filter{
 		Since: a.since.before(now), Until: a.until.before(now),
-		Clients: a.clients, Servers: a.servers, User: a.user, Port: uint16(a.port),
+		Clients: a.clients, Servers: a.servers, User: string(a.user), Port: uint16(a.port),
 		Action: actionOf(a.action.value), Reasons: a.reasons, Limit: a.limit,
 	}
 	switch {

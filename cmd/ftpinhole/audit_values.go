@@ -76,6 +76,21 @@ func (m *moment) next(now time.Time) string {
 	return m.before(now).UTC().Add(time.Second).Format(time.RFC3339)
 }
 
+// userName is a flag's value that is never empty: in a filter that would be
+// everybody, whom nobody means by a variable that is not set.
+type userName string
+
+func (u *userName) String() string { return string(*u) }
+func (u *userName) Type() string   { return "name" }
+
+func (u *userName) Set(s string) error {
+	if s == "" {
+		return errors.New("it names nobody; leave the flag out for all users")
+	}
+	*u = userName(s)
+	return nil
+}
+
 // prefixes is a flag's value like "10.0.0.0/8,2001:db8::1", which adds up.
 type prefixes []netip.Prefix
 
