@@ -21,7 +21,9 @@ func newAudit() *cobra.Command {
 		Short: "Ask who opened which data port, and what came of it",
 		Long: `Ask the audit trail: which data ports were opened, used, closed or refused, for
 whom and why. The newest records are listed, the newest last. All filters must
-match; those that may be given several times match any of theirs.
+match. Of --client, --server and --reason there may be several, with commas
+between them or each with its flag, and one of them must match; the other filters
+may be given once.
 
 Times are a length of time before now, like 90m, 1h or 2d, or a date or a time
 as 2026-11-20, 2026-11-20T10:00:00Z; without a zone they are UTC.
@@ -71,14 +73,14 @@ type auditing struct {
 func newAuditing(cmd *cobra.Command) *auditing {
 	a := &auditing{settings: trailSettings(cmd), action: oneOf(append([]string{""}, actionWords...)...), limit: 1000}
 	f := cmd.Flags()
-	f.Var(&a.since, "since", "from this time on")
-	f.Var(&a.until, "until", "before this time, which is not in it")
-	f.Var(&a.clients, "client", "client of the control session, address or prefix")
-	f.Var(&a.servers, "server", "its server, address or prefix")
-	f.Var(&a.user, "user", "name that was logged in with")
-	f.Var(bounded{&a.port, 1, 65535}, "port", "data port")
-	f.Var(named{a.action, "word"}, "action", "open, use, close, deny, start or end")
-	f.Var(&a.reasons, "reason", "why it was closed, refused or ended, like expired")
+	f.Var(&once{Value: &a.since}, "since", "from this time on")
+	f.Var(&once{Value: &a.until}, "until", "before this time, which is not in it")
+	f.Var(&a.clients, "client", "client of the control session, addresses or prefixes")
+	f.Var(&a.servers, "server", "its server, addresses or prefixes")
+	f.Var(&once{Value: &a.user}, "user", "name that was logged in with")
+	f.Var(&once{Value: bounded{&a.port, 1, 65535}}, "port", "data port")
+	f.Var(&once{Value: named{a.action, "word"}}, "action", "open, use, close, deny, start or end")
+	f.Var(&a.reasons, "reason", "why it was closed, refused or ended, like expired,blocked")
 	f.Var(bounded{&a.limit, 1, maxAudited}, "limit", fmt.Sprintf("how many are listed at most, 1 to %d", maxAudited))
 	return a
 }

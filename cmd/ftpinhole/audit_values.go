@@ -11,6 +11,8 @@ import (
 
 	"ftpinhole/conntrack"
 	"ftpinhole/rules"
+
+	"github.com/spf13/pflag"
 )
 
 // moment is a flag's value: a time, or a length of time before now.
@@ -91,10 +93,25 @@ func (u *userName) Set(s string) error {
 	return nil
 }
 
+// once is a flag that may be given once: of two filters the last alone would
+// count, where two of another flag match any of theirs.
+type once struct {
+	pflag.Value
+	given bool
+}
+
+func (o *once) Set(s string) error {
+	if o.given {
+		return errors.New("it was given already; give it once")
+	}
+	o.given = true
+	return o.Value.Set(s)
+}
+
 // prefixes is a flag's value like "10.0.0.0/8,2001:db8::1", which adds up.
 type prefixes []netip.Prefix
 
-func (p *prefixes) Type() string { return "prefix" }
+func (p *prefixes) Type() string { return "prefixes" }
 
 func (p *prefixes) String() string {
 	var words []string
