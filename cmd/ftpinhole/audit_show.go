@@ -70,9 +70,13 @@ func printStory(w io.Writer, s *trail.Story) error {
 	if s.Open != nil {
 		line("opened", stamp(s.Open), "for "+r.Pinhole.Timeout.String()+" at the most")
 	}
-	if s.Use != nil {
+	switch {
+	case s.Use != nil:
 		line("used", stamp(s.Use), after(s.Open, s.Use), "by "+from(&s.Use.Pinhole))
-	} else if s.Close != nil && s.Close.Pinhole.SrcPort == 0 && s.Close.Reason != conntrack.Lost {
+	case s.Close == nil:
+	case s.Close.Pinhole.SrcPort != 0: // its record was lost or pruned
+		line("used", "by "+from(&s.Close.Pinhole))
+	case s.Close.Reason != conntrack.Lost:
 		line("used", "never")
 	}
 	if c := s.Close; c != nil {

@@ -156,6 +156,29 @@ func TestTranslatedRecord(t *testing.T) {
 	}
 }
 
+// A pinhole's end tells who used it, where no record of the use is left.
+func TestStoryWithoutUse(t *testing.T) {
+	closed := auditRecords()[3]
+	unused := closed
+	unused.Pinhole.SrcPort, unused.Reason = 0, conntrack.Expired
+	lost := unused
+	lost.Reason = conntrack.Lost
+	for _, test := range []struct {
+		end  conntrack.Record
+		want string
+	}{{closed, "by 10.0.1.2:51000"}, {unused, "never"}, {lost, ""}} {
+		var out strings.Builder
+		if err := printStory(&out, &trail.Story{Close: &test.end}); err != nil {
+			t.Fatal(err)
+		}
+		_, used, _ := strings.Cut(out.String(), "used ")
+		used, _, _ = strings.Cut(used, "\n")
+		if got := strings.TrimSpace(used); got != test.want {
+			t.Errorf("%s: used %q, want %q:\n%s", test.end.Reason, got, test.want, &out)
+		}
+	}
+}
+
 // A user and a path of the greatest length, all of it to be escaped, make no
 // line that a terminal cannot show.
 func TestLongTextInTables(t *testing.T) {
