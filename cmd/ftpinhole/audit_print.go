@@ -104,6 +104,7 @@ var csvHeader = []string{
 	"id", "pinhole_src_ip", "pinhole_src_port", "pinhole_dest_ip", "pinhole_dest_port", "timeout_s",
 	"bytes_toserver", "bytes_toclient", "duration_s", "count", "pinholes", "denied", "observed", "reconstructed",
 	"nat_src_ip", "nat_dest_ip", "nat_dest_port",
+	"backend", "from_port", "encrypted", "conflicts",
 }
 
 func printCSV(w io.Writer, records []conntrack.Record) {
@@ -128,6 +129,7 @@ func csvRow(r *conntrack.Record) []string {
 		audit.CSVText(p.ID), addr(p.Src), number(p.SrcPort), addr(p.Dst.Addr()), number(p.Dst.Port()), seconds(p.Timeout),
 		counted[0], counted[1], seconds(r.Duration), number(r.Count), number(r.Pinholes), number(r.Denied), truth(r.Observed), truth(r.Reconstructed),
 		addr(p.SeenAs), addr(p.Outside.Addr()), number(p.Outside.Port()),
+		audit.CSVText(p.Backend), number(p.FromPort), truth(r.Encrypted), number(r.Conflicts),
 	}
 }
 

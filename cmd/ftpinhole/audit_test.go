@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -151,8 +153,32 @@ func TestTranslatedRecord(t *testing.T) {
 	}
 	out.Reset()
 	printCSV(&out, []conntrack.Record{r})
-	if want := ",198.51.100.3,198.51.100.1,50002\n"; !strings.HasSuffix(out.String(), want) {
+	if want := ",198.51.100.3,198.51.100.1,50002,,,,\n"; !strings.HasSuffix(out.String(), want) {
 		t.Errorf("the row does not end with %q:\n%s", want, &out)
+	}
+}
+
+// Each field of a record is in an export.
+func TestExportHasEveryField(t *testing.T) {
+	full := auditRecords()[3]
+	full.Count, full.Pinholes, full.Denied, full.Conflicts, full.Observed, full.Reconstructed, full.Encrypted = 2, 1, 1, 1, true, true, true
+	full.Pinhole.FromPort, full.Pinhole.Backend = 20, "nft"
+	full.Pinhole.Outside, full.Pinhole.SeenAs = netip.MustParseAddrPort("198.51.100.1:50002"), netip.MustParseAddr("198.51.100.3")
+	all := csvRow(&full)
+	if len(all) != len(csvHeader) {
+		t.Errorf("%d columns have %d titles", len(all), len(csvHeader))
+	}
+	for _, part := range []func(*conntrack.Record) reflect.Value{
+		func(r *conntrack.Record) reflect.Value { return reflect.ValueOf(r).Elem() },
+		func(r *conntrack.Record) reflect.Value { return reflect.ValueOf(&r.Pinhole).Elem() },
+	} {
+		for i := range part(&full).NumField() {
+			less := full
+			part(&less).Field(i).SetZero()
+			if slices.Equal(csvRow(&less), all) {
+				t.Errorf("it does not have %s", part(&full).Type().Field(i).Name)
+			}
+		}
 	}
 }
 
