@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -101,6 +102,7 @@ func TestManPagesAreTrue(t *testing.T) {
 	t.Parallel()
 	path := regexp.MustCompile(`(?m)^\.Pa (/\S+)\nby default\.$`)
 	refers := regexp.MustCompile(`(?m)^\.Xr (ftpinhole\S*) ([0-9])`)
+	badConfig := regexp.MustCompile(fmt.Sprintf(`(?s)\n\.Sh EXIT STATUS\n.*\b%d (if )?the configuration is wrong.*\n\.Sh EXAMPLES`, exitConfig))
 	for _, verb := range verbs() {
 		page := "ftpinhole-" + verb.Name() + ".8"
 		text := manPage(t, page)
@@ -116,6 +118,9 @@ func TestManPagesAreTrue(t *testing.T) {
 		}
 		if !strings.Contains(text, "\n.Sh EXIT STATUS\n") || !strings.Contains(text, "\n.Sh EXAMPLES\n") {
 			t.Errorf("%s has no exit status or no examples", page)
+		}
+		if verb.Flags().Lookup("config") != nil && !badConfig.MatchString(text) {
+			t.Errorf("%s does not have the exit status for a wrong configuration", page)
 		}
 	}
 }
