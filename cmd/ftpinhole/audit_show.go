@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"ftpinhole/cmd/internal/cell"
 	"ftpinhole/cmd/internal/trail"
 	"ftpinhole/conntrack"
 
@@ -56,16 +57,16 @@ func printStory(w io.Writer, s *trail.Story) error {
 		}
 		fmt.Fprintf(t, "%s\t%s\n", name, strings.Join(said, ", "))
 	}
-	line("pinhole", cell(r.Pinhole.ID), observed(r))
+	line("pinhole", cell.Of(r.Pinhole.ID), observed(r))
 	line("session", endpoint(r.Client)+" > "+endpoint(r.Server), "flow "+strconv.FormatUint(r.FlowID, 10), began(s.Start))
 	line("login", login(r))
-	line("command", cell(r.Command), r.Mode.String()+" mode", transfer(r))
+	line("command", cell.Of(r.Command), r.Mode.String()+" mode", transfer(r))
 	line("endpoint", endpoint(r.Pinhole.Dst)+", for "+addr(r.Pinhole.Src), sourcePort(&r.Pinhole))
 	if t := translation(&r.Pinhole); t != "" {
 		line("translation", t)
 	}
 	if s.Deny != nil {
-		line("refused", stamp(s.Deny), because(s.Deny), cell(string(s.Deny.Reason)))
+		line("refused", stamp(s.Deny), because(s.Deny), cell.Of(string(s.Deny.Reason)))
 	}
 	if s.Open != nil {
 		line("opened", stamp(s.Open), "for "+r.Pinhole.Timeout.String()+" at the most")
@@ -123,9 +124,9 @@ func transfer(r *conntrack.Record) string {
 	case r.Transfer == "":
 		return "no transfer is known"
 	case r.Path == "":
-		return "then " + cell(r.Transfer)
+		return "then " + cell.Of(r.Transfer)
 	}
-	return "then " + cell(r.Transfer) + " " + strconv.Quote(r.Path)
+	return "then " + cell.Of(r.Transfer) + " " + strconv.Quote(r.Path)
 }
 
 func sourcePort(p *conntrack.Pinhole) string {
@@ -176,5 +177,5 @@ func because(r *conntrack.Record) string {
 	if meaning, ok := meanings[r.Reason]; ok {
 		return meaning
 	}
-	return cell(string(r.Reason))
+	return cell.Of(string(r.Reason))
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"ftpinhole/cmd/internal/trail"
@@ -155,6 +156,20 @@ func TestTranslatedRecord(t *testing.T) {
 	printCSV(&out, []conntrack.Record{r})
 	if want := ",198.51.100.3,198.51.100.1,50002,,,,\n"; !strings.HasSuffix(out.String(), want) {
 		t.Errorf("the row does not end with %q:\n%s", want, &out)
+	}
+}
+
+// What joins with the character before it takes no column of its own, and would
+// move those after it.
+func TestCombiningMarksMoveNoColumn(t *testing.T) {
+	r := auditRecords()[1]
+	r.User = "e\u0301\u0301\u0301"
+	var b strings.Builder
+	if err := printRecords(&b, "table", []conntrack.Record{r}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsFunc(b.String(), unicode.IsMark) {
+		t.Errorf("%q", b.String())
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"ftpinhole/cmd/internal/cell"
 	"ftpinhole/cmd/internal/control"
 
 	"github.com/spf13/cobra"
@@ -113,7 +114,7 @@ func row(w io.Writer, cells ...string) {
 		if i > 0 {
 			io.WriteString(w, "\t")
 		}
-		io.WriteString(w, cell(c))
+		io.WriteString(w, cell.Of(c))
 	}
 	io.WriteString(w, "\n")
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"unicode/utf16"
+
+	"ftpinhole/cmd/internal/cell"
 )
 
 // printJSON prints v on one line.
@@ -40,7 +42,7 @@ func printable(doc string) string {
 func cells(texts ...string) []string {
 	out := make([]string, len(texts))
 	for i, t := range texts {
-		out[i] = cell(t)
+		out[i] = cell.Of(t)
 	}
 	return out
 }
@@ -76,18 +78,4 @@ func printAligned(w io.Writer, rows [][]string, numbers ...int) error {
 		io.WriteString(t, strings.Join(r, "\t")+"\n")
 	}
 	return t.Flush()
-}
-
-// cell is a text in a table's column: as it is when it is one printable word,
-// else quoted as in Go source, and a dash when there is none.
-func cell(s string) string {
-	if s == "" {
-		return "-"
-	}
-	for _, r := range s {
-		if r == ' ' || r == '"' || r == '\ufffd' || !strconv.IsPrint(r) {
-			return strconv.Quote(s)
-		}
-	}
-	return s
 }

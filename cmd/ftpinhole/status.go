@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"ftpinhole/cmd/internal/cell"
 	"ftpinhole/cmd/internal/config"
 	"ftpinhole/cmd/internal/control"
 
@@ -78,10 +79,10 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	for _, row := range [][2]string{
 		{"state", state},
 		{"since", fmt.Sprintf("%s (%s)", s.Since.UTC().Format(time.RFC3339), now.Sub(s.Since).Round(time.Second))},
-		{"daemon", fmt.Sprintf("version %s, pid %d", cell(s.Version), s.PID)},
-		{"backend", fmt.Sprintf("%s, table %s", cell(s.Backend), cellOr(s.Table, "unknown"))},
+		{"daemon", fmt.Sprintf("version %s, pid %d", cell.Of(s.Version), s.PID)},
+		{"backend", fmt.Sprintf("%s, table %s", cell.Of(s.Backend), cellOr(s.Table, "unknown"))},
 		{"confined", cellOr(s.Confined, "unknown")},
-		{"reads", fmt.Sprintf("port %s in %s, queue %s", ports.String(), cell(strings.Join(s.Hooks, ",")), queues)},
+		{"reads", fmt.Sprintf("port %s in %s, queue %s", ports.String(), cell.Of(strings.Join(s.Hooks, ",")), queues)},
 		{"sessions", fmt.Sprintf("%d, and %d half open", s.Sessions, s.HalfOpen)},
 		{"pinholes", fmt.Sprintf("%d open; since the start %d opened, %d used, %d refused", s.Pinholes.Open, s.Pinholes.Opened, s.Pinholes.Used, s.Pinholes.Refused)},
 		{"packets", fmt.Sprintf("%d read, %d verdict errors, %d overruns", s.Packets, s.VerdictErrors, s.Overruns)},

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"ftpinhole/cmd/internal/cell"
+
 	tea "charm.land/bubbletea/v2"
 )
 
@@ -24,7 +26,7 @@ func (m Model) key(msg tea.KeyPressMsg) (Model, tea.Cmd) {
 	case confirming:
 		m.mode = browsing
 		if key == "y" {
-			m.message = "closing " + word(m.closing.id)
+			m.message = "closing " + cell.Of(m.closing.id)
 			return m, m.close(m.closing.id)
 		}
 		m.message = "nothing is closed"

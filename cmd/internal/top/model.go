@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"ftpinhole/cmd/internal/cell"
 	"ftpinhole/cmd/internal/control"
 
 	tea "charm.land/bubbletea/v2"
@@ -91,7 +92,7 @@ func (m Model) update(msg tea.Msg) (Model, tea.Cmd) {
 	case sampled:
 		return m.sampled(msg), tea.Tick(every, func(time.Time) tea.Msg { return due{} })
 	case closed:
-		m.message = "closed " + word(msg.id)
+		m.message = "closed " + cell.Of(msg.id)
 		if msg.err != nil {
 			m.message = sentence(msg.err.Error())
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"ftpinhole/cmd/internal/cell"
 	"ftpinhole/cmd/internal/control"
 )
 
@@ -103,9 +104,9 @@ func pinholeRow(p control.PinholeInfo) row {
 	return row{
 		id: p.ID,
 		cells: []string{
-			word(left), word(p.Command), word(from), word(net.JoinHostPort(p.Dst, strconv.Itoa(int(p.DstPort)))), word(p.User), word(p.ID),
+			cell.Of(left), cell.Of(p.Command), cell.Of(from), cell.Of(net.JoinHostPort(p.Dst, strconv.Itoa(int(p.DstPort)))), cell.Of(p.User), cell.Of(p.ID),
 		},
-		more: word(p.Client) + "\n" + word(p.Server) + "\n" + word(p.State) + "\n" + word(p.Mode),
+		more: cell.Of(p.Client) + "\n" + cell.Of(p.Server) + "\n" + cell.Of(p.State) + "\n" + cell.Of(p.Mode),
 	}
 }
 
@@ -114,7 +115,7 @@ func sessionRow(at time.Time) func(control.SessionInfo) row {
 	return func(s control.SessionInfo) row {
 		id := strconv.FormatUint(s.FlowID, 10)
 		return row{id: id, cells: []string{
-			word(s.State), age(at.Sub(s.Since)), word(s.Client), word(s.Server), strconv.Itoa(s.Pinholes), strconv.Itoa(s.Denied), word(s.User), id,
+			cell.Of(s.State), age(at.Sub(s.Since)), cell.Of(s.Client), cell.Of(s.Server), strconv.Itoa(s.Pinholes), strconv.Itoa(s.Denied), cell.Of(s.User), id,
 		}}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"ftpinhole/cmd/internal/cell"
 	"ftpinhole/cmd/internal/control"
 
 	tea "charm.land/bubbletea/v2"
@@ -124,7 +125,7 @@ func (m Model) refused() string {
 	slices.SortFunc(reasons, func(a, b string) int { return cmp.Or(cmp.Compare(by[b], by[a]), cmp.Compare(a, b)) })
 	for i, reason := range reasons {
 		of := func(s control.Status) uint64 { return s.RefusedByReason[reason] }
-		reasons[i] = fmt.Sprintf("%s %d", word(reason), by[reason])
+		reasons[i] = fmt.Sprintf("%s %d", cell.Of(reason), by[reason])
 		if rate, _ := m.history.rate(of); rate > 0 {
 			reasons[i] += m.perSecond(of)
 		}
@@ -162,7 +163,7 @@ func (m Model) foot() string {
 		return "/" + m.filter + "_  enter keeps it, esc clears it"
 	case m.mode == confirming:
 		c := m.closing.cells
-		return fmt.Sprintf("close %s? y/n  %s > %s", word(m.closing.id), c[2], c[3])
+		return fmt.Sprintf("close %s? y/n  %s > %s", cell.Of(m.closing.id), c[2], c[3])
 	case m.message != "":
 		return m.message
 	}
