@@ -1,8 +1,12 @@
 package trail
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"net/netip"
+	"slices"
+	"strings"
 )
 
 // addrKey is how an address is stored: 16 bytes, IPv4 mapped to IPv6; none for
@@ -40,4 +44,39 @@ func keyRange(p netip.Prefix) (least, greatest []byte) {
 		binary.BigEndian.PutUint64(high[8*i:], half|mask)
 	}
 	return low[:], high[:]
+}
+
+// keys are the keys from low to high.
+type keys struct{ low, high []byte }
+
+// rangesOf are the keys of the addresses in any of the prefixes, none in two ranges.
+func rangesOf(prefixes []netip.Prefix) []keys {
+	var all []keys
+	for _, p := range prefixes {
+		low, high := keyRange(p)
+		all = append(all, keys{low, high})
+	}
+	// Of two prefixes one is in the other, or they have no address in common.
+	slices.SortFunc(all, func(a, b keys) int {
+		return cmp.Or(bytes.Compare(a.low, b.low), bytes.Compare(b.high, a.high))
+	})
+	var apart []keys
+	for _, k := range all {
+		if len(apart) == 0 || bytes.Compare(k.low, apart[len(apart)-1].high) > 0 {
+			apart = append(apart, k)
+		}
+	}
+	return apart
+}
+
+// inRanges is the condition that a column is in one of the ranges.
+func inRanges(column string, ranges []keys) condition {
+	var c condition
+	var each []string
+	for _, k := range ranges {
+		each = append(each, "+"+column+" BETWEEN ? AND ?") // the + keeps it from choosing an index
+		c.args = append(c.args, k.low, k.high)
+	}
+	c.sql = "(" + strings.Join(each, " OR ") + ")"
+	return c
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -16,102 +17,113 @@ const sampled = 512
 // likely, so that a guess hardly ever falls short and is made for nothing.
 const spare = 6
 
-// guess is for filters that match so many records that nobody counts them. From
-// a sample of all it guesses since when there are enough that match: that is what
-// newer asks for. by is the index that finds those sooner than going back in time
-// does; nil if none does.
-func (r *Reader) guess(ctx context.Context, f Filter) (newer Filter, by *index, err error) {
-	var unordered []index
-	for _, i := range f.indices() {
-		if !i.ordered {
-			unordered = append(unordered, i)
-		}
-	}
-	if len(unordered) == 0 {
-		return f, nil, nil
-	}
+// rowWork is how much more work a row is than an entry of an index.
+const rowWork = 3
+
+// sample is a record that a guess is made from.
+type sample struct {
+	time  int64
+	match bool
+	in    []bool // which indices find it
+}
+
+// guess is for filters whose indices all find so many records that nobody counts
+// them. From a sample of all it guesses since when there are enough that match:
+// that is what newer asks for; and which index finds those with the least work.
+func (r *Reader) guess(ctx context.Context, f Filter, all []index) (newer Filter, by index, err error) {
 	var first, last int64
 	err = r.db.QueryRowContext(ctx, "SELECT coalesce((SELECT min(seq) FROM records), 0), coalesce((SELECT max(seq) FROM records), 0)").
 		Scan(&first, &last)
 	if err != nil {
-		return f, nil, err
+		return f, by, err
 	}
-	all, matches, entries, err := r.sample(ctx, first, last, f.where(), unordered)
+	samples, err := r.sample(ctx, first, last, &f, all)
 	if err != nil {
-		return f, nil, err
+		return f, by, err
 	}
-	at := int(int64(f.limit())*sampled/(last-first+1)) + spare
-	if at >= len(matches) {
-		return f, nil, nil
-	}
-	least := 0
-	for _, t := range all {
-		if t >= matches[at] && (f.Until.IsZero() || t < f.Until.UnixMicro()) {
-			least++ // entries of by_time are looked at, in this proportion
+	newer = f.newer(samples, int(int64(f.limit())*sampled/(last-first+1))+spare)
+	least := math.MaxInt
+	for i := range all {
+		n := newer.work(samples, i, all[i].ordered)
+		if !all[i].covers(&f) {
+			n *= rowWork
 		}
-	}
-	for i, n := range entries {
 		if n < least {
-			by, least = &unordered[i], n
+			by, least = all[i], n
 		}
 	}
-	newer = f
-	newer.Since = time.UnixMicro(matches[at])
 	return newer, by, nil
 }
 
-// sample looks at some of the records from first to last. It returns the times of
-// all of them, of those that match, the latest of these first, and how many each of
-// the indices would find.
-func (r *Reader) sample(ctx context.Context, first, last int64, where condition, of []index) (all, matches []int64, entries []int, err error) {
+// newer asks for what matches since the nth of the samples that do, if there are
+// so many.
+func (f Filter) newer(samples []sample, n int) Filter {
+	var matches []int64
+	for _, s := range samples {
+		if s.match {
+			matches = append(matches, s.time)
+		}
+	}
+	if n < len(matches) {
+		slices.Sort(matches)
+		f.Since = time.UnixMicro(matches[len(matches)-1-n])
+	}
+	return f
+}
+
+// work is how many of the samples the ith index looks at. One in order ends when
+// there are enough.
+func (f *Filter) work(samples []sample, i int, ordered bool) (n int) {
+	for _, s := range samples {
+		at := time.UnixMicro(s.time)
+		if s.in[i] && !(ordered && (at.Before(f.Since) || !f.Until.IsZero() && !at.Before(f.Until))) {
+			n++
+		}
+	}
+	return n
+}
+
+// sample looks at some of the records from first to last.
+func (r *Reader) sample(ctx context.Context, first, last int64, f *Filter, of []index) (out []sample, err error) {
 	seqs := make([]int64, sampled)
 	for i := range seqs {
 		seqs[i] = first + rand.Int64N(last-first+1)
 	}
 	array, err := json.Marshal(seqs)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	query, args := sampling(where, of)
-	rows, err := r.db.QueryContext(ctx, query, append(args, string(array))...)
+	q := f.sampling(of)
+	rows, err := r.db.QueryContext(ctx, q.sql, append(q.args, string(array))...)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	defer rows.Close()
-	var t int64
-	var match bool
-	found := make([]bool, len(of))
-	into := []any{&t, &match}
-	for i := range found {
-		into = append(into, &found[i])
-	}
-	entries = make([]int, len(of))
 	for rows.Next() {
+		s := sample{in: make([]bool, len(of))}
+		into := []any{&s.time, &s.match}
+		for i := range s.in {
+			into = append(into, &s.in[i])
+		}
 		if err := rows.Scan(into...); err != nil {
-			return nil, nil, nil, err
+			return nil, err
 		}
-		all = append(all, t)
-		if match {
-			matches = append(matches, t)
-		}
-		for i, yes := range found {
-			if yes {
-				entries[i]++
-			}
-		}
+		out = append(out, s)
 	}
-	slices.SortFunc(matches, func(a, b int64) int { return cmp.Compare(b, a) })
-	return all, matches, entries, rows.Err()
+	return out, rows.Err()
 }
 
 // sampling is the query for the time of each record of a JSON array of numbers,
 // and whether it matches and each index would find it.
-func sampling(where condition, of []index) (query string, args []any) {
-	query, args = "SELECT time, "+where.sql, slices.Clone(where.args)
-	for _, i := range of {
-		c := i.condition.and(i.exact)
-		query += ", " + c.sql
-		args = append(args, c.args...)
+func (f *Filter) sampling(of []index) condition {
+	q := condition{sql: "SELECT time"}
+	add := func(c condition) {
+		q = condition{q.sql + ", " + cmp.Or(c.sql, "1"), append(q.args, c.args...)}
 	}
-	return query + " FROM records NOT INDEXED WHERE seq IN (SELECT value FROM json_each(?))", args
+	add(f.where())
+	for _, i := range of {
+		add(f.answered(i.answers))
+	}
+	q.sql += " FROM records NOT INDEXED WHERE seq IN (SELECT value FROM json_each(?))"
+	return q
 }

@@ -44,6 +44,10 @@ func TestMigration(t *testing.T) {
 	now.Pinhole.Outside, now.Pinhole.SeenAs = netip.MustParseAddrPort("192.0.2.1:50000"), netip.MustParseAddr("192.0.2.2")
 	tr.Write(now)
 	shut(t, tr)
+	var bytes int64
+	if err := reader(t, path).db.QueryRow("SELECT bytes FROM totals WHERE refusals = 0").Scan(&bytes); err != nil || bytes != rowBytes(&old)+rowBytes(&now) {
+		t.Errorf("the records are said to have %d bytes (%v)", bytes, err)
+	}
 	if diff := cmp.Diff([]conntrack.Record{old, now}, find(t, path, Filter{}), asTold...); diff != "" {
 		t.Errorf("(-written +read):\n%s\n%s", diff, text)
 	}

@@ -17,7 +17,7 @@ const pruned = 2 * batchRecords
 var (
 	oldestOfAll    = "SELECT seq, action, " + rowBytesSQL + " FROM records WHERE time < ? ORDER BY time LIMIT ?"
 	oldestOthers   = fmt.Sprintf("SELECT seq, action, %s FROM records WHERE seq >= ? AND action <> %d ORDER BY seq LIMIT ?", rowBytesSQL, conntrack.Deny)
-	oldestRefusals = "SELECT seq, action, " + rowBytesSQL + " FROM records WHERE action = ? ORDER BY time LIMIT ?"
+	oldestRefusals = fmt.Sprintf("SELECT seq, action, %s FROM records INDEXED BY refused WHERE action = %d ORDER BY time LIMIT ?", rowBytesSQL, conntrack.Deny)
 )
 
 // deleteBefore deletes records from before a time and says how many.
@@ -29,7 +29,7 @@ func (s *store) deleteBefore(t time.Time) (int, error) {
 // deleteOldest deletes the oldest records of a kind, so many bytes of them.
 func (s *store) deleteOldest(kind int, bytes int64) error {
 	if kind == refusals {
-		_, err := s.delete(bytes, oldestRefusals, int64(conntrack.Deny), pruned)
+		_, err := s.delete(bytes, oldestRefusals, pruned)
 		return err
 	}
 	seqs, err := s.delete(bytes, oldestOthers, s.oldest, pruned)

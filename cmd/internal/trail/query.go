@@ -19,8 +19,8 @@ import (
 )
 
 // weighed is how many entries of an index are counted at the most, to choose
-// one. Where there are more, the newest are sooner found by time than sorted.
-const weighed = 20000
+// one. Where each has more, a sample says which is best.
+const weighed = 5000
 
 // Reader asks a database, which a daemon may be writing meanwhile.
 type Reader struct {
@@ -91,17 +91,21 @@ func (r *Reader) Find(ctx context.Context, f Filter) ([]conntrack.Record, error)
 }
 
 func (r *Reader) find(ctx context.Context, f *Filter) ([]conntrack.Record, error) {
-	by, n, err := r.choose(ctx, f)
+	all, err := r.indices(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	if by.name == "by_time" && n > r.weighed {
-		newer, sooner, err := r.guess(ctx, *f)
-		if err != nil {
+	by, n, err := r.choose(ctx, f, all)
+	if err != nil {
+		return nil, err
+	}
+	if n > r.weighed {
+		var newer Filter
+		if newer, by, err = r.guess(ctx, *f, all); err != nil {
 			return nil, err
 		}
-		if sooner != nil {
-			out, err := r.findBy(ctx, &newer, *sooner)
+		if !by.ordered {
+			out, err := r.findBy(ctx, &newer, by)
 			if err != nil || len(out) == f.limit() { // so many are the newest of all
 				return out, err
 			}
@@ -113,38 +117,30 @@ func (r *Reader) find(ctx context.Context, f *Filter) ([]conntrack.Record, error
 // findBy is Find by one index. Which records are the newest is found with the
 // index alone as far as that goes; only then are whole rows read.
 func (r *Reader) findBy(ctx context.Context, f *Filter, by index) ([]conntrack.Record, error) {
-	var query string
-	var args []any
-	if by.ordered {
-		query, args = f.newest(by.name)
-	} else {
-		seqs, err := r.newestOf(ctx, f.matching(by), f.limit())
+	c := f.newest(&by)
+	if !by.ordered {
+		seqs, err := r.newestOf(ctx, f.matching(&by), f.limit())
 		if err != nil {
 			return nil, err
 		}
-		query, args = these, []any{seqs}
+		c = condition{these, []any{seqs}}
 	}
-	out, err := r.records(ctx, query, args...)
+	out, err := r.records(ctx, c.sql, c.args...)
 	slices.Reverse(out)
 	return out, err
 }
 
 // newest is the query for the latest records, the newest first, by an index that
 // gives them in this order.
-func (f *Filter) newest(by string) (query string, args []any) {
-	c := f.where()
-	return "SELECT " + columns + " FROM records WHERE seq IN (SELECT seq FROM records INDEXED BY " + by + c.clause() +
-		" ORDER BY time DESC, seq DESC LIMIT ?) ORDER BY time DESC, seq DESC", append(c.args, f.limit())
+func (f *Filter) newest(by *index) condition {
+	c := f.matching(by)
+	return condition{"SELECT " + columns + " FROM records WHERE seq IN (SELECT seq FROM (" + c.sql +
+		" ORDER BY time DESC, seq DESC LIMIT ?)) ORDER BY time DESC, seq DESC", append(c.args, f.limit())}
 }
 
-// matching are the queries for the times and numbers of all records, in no order.
-func (f *Filter) matching(by index) (queries []condition) {
-	others := f.whereBut(by.name)
-	for _, part := range by.ranges() {
-		c := part.and(others)
-		queries = append(queries, condition{"SELECT time, seq FROM records INDEXED BY " + by.name + c.clause(), c.args})
-	}
-	return queries
+// matching is the query for the times and numbers of all records, in no order.
+func (f *Filter) matching(by *index) condition {
+	return by.selection("time, seq", f.where(by.answers...))
 }
 
 // these is the query for the records of a JSON array of numbers, the newest first.
@@ -153,16 +149,13 @@ const these = "SELECT " + columns + " FROM records WHERE seq IN (SELECT value FR
 // entry is a record as an index has it.
 type entry struct{ time, seq int64 }
 
-// newestOf gives the numbers of the latest records that some queries find, as a
-// JSON array. SQLite would sort them too, but much slower: it keeps a tree of the
+// newestOf gives the numbers of the latest records that a query finds, as a JSON
+// array. SQLite would sort them too, but much slower: it keeps a tree of the
 // latest so far, and where they come in the order of time each goes into it.
-func (r *Reader) newestOf(ctx context.Context, queries []condition, limit int) (string, error) {
-	var all []entry
-	for _, q := range queries {
-		var err error
-		if all, err = r.entries(ctx, all, q); err != nil {
-			return "", err
-		}
+func (r *Reader) newestOf(ctx context.Context, q condition, limit int) (string, error) {
+	all, err := r.entries(ctx, q)
+	if err != nil {
+		return "", err
 	}
 	slices.SortFunc(all, func(a, b entry) int { return cmp.Or(cmp.Compare(b.time, a.time), cmp.Compare(b.seq, a.seq)) })
 	seqs := make([]int64, min(len(all), limit))
@@ -173,13 +166,14 @@ func (r *Reader) newestOf(ctx context.Context, queries []condition, limit int) (
 	return string(array), err
 }
 
-// entries adds what a query finds.
-func (r *Reader) entries(ctx context.Context, all []entry, q condition) ([]entry, error) {
+// entries are what a query finds.
+func (r *Reader) entries(ctx context.Context, q condition) ([]entry, error) {
 	rows, err := r.db.QueryContext(ctx, q.sql, q.args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
+	var all []entry
 	for rows.Next() {
 		var e entry
 		if err := rows.Scan(&e.time, &e.seq); err != nil {
@@ -192,41 +186,27 @@ func (r *Reader) entries(ctx context.Context, all []entry, q condition) ([]entry
 
 // choose weighs the indices that f can use, and gives the one by which the
 // fewest records must be looked at, and how many. SQLite itself would guess.
-func (r *Reader) choose(ctx context.Context, f *Filter) (best index, least int, err error) {
-	best, least = byTime(f), r.weighed+1
-	if best.sql != "" {
-		if least, err = r.weigh(ctx, best.name, best.condition); err != nil {
+func (r *Reader) choose(ctx context.Context, f *Filter, all []index) (best index, least int, err error) {
+	for _, i := range all {
+		n, err := r.weigh(ctx, f, &i)
+		if err != nil {
 			return index{}, 0, err
 		}
-	}
-	for _, i := range f.indices() {
-		n := 0
-		for _, c := range i.ranges() {
-			if i.ordered { // time is the index's second column
-				c = c.and(f.period())
-			}
-			more, err := r.weigh(ctx, i.name, c)
-			if err != nil {
-				return index{}, 0, err
-			}
-			if n += more; n > r.weighed {
-				n = r.weighed + 1
-				break
-			}
-		}
-		// Of two that are too many to count, the ordered one gives the newest
-		// first, and skips others.
-		if n < least || n == least && i.ordered && best.name == "by_time" {
+		if best.name == "" || n < least {
 			best, least = i, n
 		}
 	}
 	return best, least, nil
 }
 
-// weigh counts an index's entries, up to a bound.
-func (r *Reader) weigh(ctx context.Context, index string, c condition) (n int, err error) {
-	err = r.db.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM records INDEXED BY "+index+c.clause()+" LIMIT ?)",
-		append(c.args[:len(c.args):len(c.args)], r.weighed+1)...).Scan(&n)
+// weigh counts the entries of an index that must be looked at, up to a bound.
+func (r *Reader) weigh(ctx context.Context, f *Filter, i *index) (n int, err error) {
+	var c condition
+	if i.ordered { // time follows what is looked up
+		c = f.period()
+	}
+	c = i.selection("1", c)
+	err = r.db.QueryRowContext(ctx, "SELECT count(*) FROM ("+c.sql+" LIMIT ?)", append(c.args, r.weighed+1)...).Scan(&n)
 	return n, err
 }
 

@@ -55,20 +55,124 @@ func BenchmarkFind(b *testing.B) {
 		{"denials_of_half_old", Filter{Since: since, Action: conntrack.Deny, Clients: prefix("10.0.0.0/18")}},
 		{"closes_that_denials_have", Filter{Since: since, Action: conntrack.Close, Reasons: []conntrack.Reason{"privileged_port"}}},
 	} {
-		b.Run(bb.name, func(b *testing.B) {
-			n := 0
-			before := cpuTime(b)
-			for b.Loop() {
-				got, err := r.Find(b.Context(), bb.f)
-				if err != nil {
-					b.Fatal(err)
-				}
-				n = len(got)
+		benchFind(b, r, bb.name, bb.f)
+	}
+}
+
+func benchFind(b *testing.B, r *Reader, name string, f Filter) {
+	b.Run(name, func(b *testing.B) {
+		n := 0
+		before := cpuTime(b)
+		for b.Loop() {
+			got, err := r.Find(b.Context(), f)
+			if err != nil {
+				b.Fatal(err)
 			}
-			// Its own work, whatever else the machine does.
-			b.ReportMetric(float64((cpuTime(b)-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
-			by, _, err := r.choose(b.Context(), &bb.f)
-			b.Logf("%d found, %s chosen (%v)", n, by.name, err)
-		})
+			n = len(got)
+		}
+		// Its own work, whatever else the machine does.
+		b.ReportMetric(float64((cpuTime(b)-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
+		by, _, err := r.choose(b.Context(), &f, indicesOf(b, r, &f))
+		b.Logf("%d found, %s chosen (%v)", n, by.name, err)
+	})
+}
+
+// facets are what a filter may ask, each in two ways, which exclude each other. Each
+// way has two ports, as no server lives on one.
+var facets = []struct {
+	name string
+	ask  func(f *Filter, way int)
+	give func(r *conntrack.Record, way int)
+}{
+	{"user", func(f *Filter, way int) { f.User = facetUsers[way] },
+		func(r *conntrack.Record, way int) { r.User = facetUsers[way] }},
+	{"port", func(f *Filter, way int) { f.Port = facetPorts[way] },
+		func(r *conntrack.Record, way int) {
+			r.Pinhole.Dst = netip.AddrPortFrom(r.Pinhole.Dst.Addr(), facetPorts[way]+r.Pinhole.Dst.Port()/2%2)
+		}},
+	{"action", func(f *Filter, way int) { f.Action = facetActions[way] },
+		func(r *conntrack.Record, way int) {
+			if r.Action = facetActions[way]; r.Action == conntrack.Deny {
+				r.Pinhole.ID = ""
+			}
+		}},
+	{"reason", func(f *Filter, way int) { f.Reasons = []conntrack.Reason{facetReasons[way]} },
+		func(r *conntrack.Record, way int) { r.Reason = facetReasons[way] }},
+	{"client", func(f *Filter, way int) {
+		f.Clients = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(10 + way)}), 8)}
+	}, func(r *conntrack.Record, way int) {
+		a := r.Client.Addr().As4()
+		a[0] = byte(10 + way)
+		r.Client = netip.AddrPortFrom(netip.AddrFrom4(a), 40000)
+	}},
+	{"server", func(f *Filter, way int) {
+		f.Servers = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(way)}), 32)}
+	}, func(r *conntrack.Record, way int) {
+		r.Server = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(way)}), 21)
+	}},
+}
+
+var (
+	facetUsers   = [2]string{"anonymous", "somebody"}
+	facetPorts   = [2]uint16{2000, 3000}
+	facetActions = [2]conntrack.Action{conntrack.Close, conntrack.Deny}
+	facetReasons = [2]conntrack.Reason{conntrack.Finished, "privileged_port"}
+)
+
+// faceted writes 500,000 records, of which way says the facets.
+func faceted(b *testing.B, way func(i, facet int) int) *Reader {
+	path := filepath.Join(b.TempDir(), FileName)
+	tr := open(b, path, roomy)
+	for i := range 500000 {
+		r := pinhole(i, conntrack.Close)
+		for n, f := range facets {
+			f.give(&r, way(i, n))
+		}
+		for len(tr.others) > cap(tr.others)/2 || len(tr.refusals) > cap(tr.refusals)/2 {
+			time.Sleep(time.Millisecond)
+		}
+		tr.Write(r)
+	}
+	shut(b, tr)
+	return reader(b, path)
+}
+
+// Two conditions, of which each holds for half of the records and both for a few
+// old ones.
+func BenchmarkFindPairs(b *testing.B) {
+	r := faceted(b, func(i, facet int) int {
+		if i < 64 {
+			return i >> facet & 1
+		}
+		return i & 1
+	})
+	for n, one := range facets {
+		for _, other := range facets[:n] {
+			f := Filter{Since: begun.Add(-time.Minute)}
+			one.ask(&f, 0)
+			other.ask(&f, 1)
+			benchFind(b, r, one.name+"_"+other.name, f)
+		}
+	}
+}
+
+// Three conditions, of which each two hold for a third of the records, and all for
+// none.
+func BenchmarkFindTriples(b *testing.B) {
+	third := []int{0, 1, 2, 2, 0, 1} // of a facet: where it does not hold
+	r := faceted(b, func(i, facet int) int {
+		if i%3 == third[facet] {
+			return 1
+		}
+		return 0
+	})
+	for _, triple := range [][3]int{{0, 1, 2}, {0, 1, 3}, {0, 5, 2}, {4, 1, 3}, {4, 5, 2}, {4, 5, 3}} {
+		f := Filter{Since: begun.Add(-time.Minute)}
+		name := ""
+		for _, n := range triple {
+			facets[n].ask(&f, 0)
+			name += facets[n].name + "_"
+		}
+		benchFind(b, r, name[:len(name)-1], f)
 	}
 }

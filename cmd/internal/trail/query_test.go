@@ -1,6 +1,7 @@
 package trail
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -114,7 +115,13 @@ func crowd() []conntrack.Record {
 		r.Server = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, byte(i % 4), 21}), 21)
 		r.User, r.FlowID = []string{"", "anonymous", "bob"}[i%3], uint64(i+1)
 		r.Pinhole.Dst = netip.AddrPortFrom(r.Server.Addr(), uint16(i%7))
+		if i%4 > 0 { // also where both ports are the same
+			r.Pinhole.Outside = netip.AddrPortFrom(netip.MustParseAddr("198.51.100.7"), uint16(i%5))
+		}
 		r.Reason = []conntrack.Reason{"", "", conntrack.Finished, "denied_port", "", conntrack.Finish}[i%6]
+		if i%4 == 1 && (r.Action == conntrack.Close || r.Action == conntrack.End) { // a reason of a close and of an end
+			r.Reason = conntrack.SessionEnd
+		}
 		if r.Action >= conntrack.Start {
 			r.Pinhole = conntrack.Pinhole{}
 		}
@@ -130,7 +137,7 @@ func matches(f *Filter, r *conntrack.Record) bool {
 	}
 	return (f.Since.IsZero() || !r.Time.Before(f.Since)) && (f.Until.IsZero() || r.Time.Before(f.Until)) &&
 		in(f.Clients, r.Client.Addr()) && in(f.Servers, r.Server.Addr()) &&
-		(f.User == "" || f.User == r.User) && (f.Port == 0 || f.Port == r.Pinhole.Dst.Port()) &&
+		(f.User == "" || f.User == r.User) && (f.Port == 0 || f.Port == r.Pinhole.Dst.Port() || f.Port == r.Pinhole.Outside.Port()) &&
 		(f.Action == 0 || f.Action == r.Action) && (len(f.Reasons) == 0 || slices.Contains(f.Reasons, r.Reason))
 }
 
@@ -151,10 +158,21 @@ func filters() *rapid.Generator[Filter] {
 			User:    rapid.SampledFrom([]string{"", "", "anonymous", "nobody"}).Draw(t, "user"),
 			Port:    rapid.SampledFrom([]uint16{0, 0, 3, 99}).Draw(t, "port"),
 			Action:  rapid.SampledFrom([]conntrack.Action{0, 0, conntrack.Close, conntrack.Deny, conntrack.End}).Draw(t, "action"),
-			Reasons: rapid.SliceOfN(rapid.SampledFrom([]conntrack.Reason{conntrack.Finished, "denied_port", conntrack.Finish, conntrack.Lost}), 0, 3).Draw(t, "reasons"),
+			Reasons: rapid.SliceOfN(rapid.SampledFrom([]conntrack.Reason{conntrack.Finished, "denied_port", conntrack.Finish, conntrack.SessionEnd, conntrack.Lost}), 0, 3).Draw(t, "reasons"),
 			Limit:   rapid.SampledFrom([]int{1, 7, 1000}).Draw(t, "limit"),
 		}
 	})
+}
+
+func indicesOf(t interface {
+	Context() context.Context
+	Fatal(...any)
+}, r *Reader, f *Filter) []index {
+	all, err := r.indices(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // Whatever index a query goes by, it gives the newest that match, newest last.
@@ -171,7 +189,7 @@ func TestFind(t *testing.T) {
 			}
 		}
 		want = want[max(0, len(want)-f.Limit):]
-		for _, by := range append(f.indices(), byTime(&f)) {
+		for _, by := range indicesOf(t, r, &f) {
 			got, err := r.findBy(t.Context(), &f, by)
 			if err != nil {
 				t.Fatalf("%s: %v", by.name, err)
@@ -184,6 +202,28 @@ func TestFind(t *testing.T) {
 			t.Fatalf("%d records, want %d (%v)", len(got), len(want), err)
 		}
 	})
+}
+
+// So many addresses that they are not looked up one by one.
+func TestFindManyAddresses(t *testing.T) {
+	all := crowd()
+	r := reader(t, written(t, all...))
+	f := Filter{Limit: len(all)}
+	for i := range 600 {
+		a := netip.AddrFrom4([4]byte{10, byte(i % 2), byte(i >> 1), 1})
+		f.Clients = append(f.Clients, netip.PrefixFrom(a, 32))
+	}
+	want := 0
+	for i := range all {
+		if matches(&f, &all[i]) {
+			want++
+		}
+	}
+	for _, by := range indicesOf(t, r, &f) {
+		if got, err := r.findBy(t.Context(), &f, by); err != nil || len(got) != want {
+			t.Errorf("by %s %d records, want %d (%v)", by.name, len(got), want, err)
+		}
+	}
 }
 
 // What is found by a guess, which takes many records, is what going back in time
@@ -203,7 +243,8 @@ func TestGuess(t *testing.T) {
 		"reason": {Clients: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}, Reasons: []conntrack.Reason{conntrack.Finished, conntrack.Lost}},
 	} {
 		for _, f.Limit = range []int{1, 60} {
-			want, err := r.findBy(t.Context(), &f, byTime(&f))
+			indices := indicesOf(t, r, &f)
+			want, err := r.findBy(t.Context(), &f, indices[len(indices)-1])
 			if err != nil || len(want) == 0 {
 				t.Fatalf("%s: %d records, %v", name, len(want), err)
 			}
@@ -211,12 +252,12 @@ func TestGuess(t *testing.T) {
 			if diff := cmp.Diff(want, got, asTold...); err != nil || diff != "" {
 				t.Errorf("%s, limit %d: %v (-want +got):\n%s", name, f.Limit, err, diff)
 			}
-			newer, by, err := r.guess(t.Context(), f)
-			if err != nil || by == nil {
+			newer, by, err := r.guess(t.Context(), f, indices)
+			if err != nil || by.ordered {
 				continue
 			}
 			guessed++
-			got, err = r.findBy(t.Context(), &newer, *by)
+			got, err = r.findBy(t.Context(), &newer, by)
 			if diff := cmp.Diff(want, got, asTold...); len(got) == f.Limit && diff != "" {
 				t.Errorf("%s, limit %d by a guess: %v (-want +got):\n%s", name, f.Limit, err, diff)
 			}
@@ -236,31 +277,40 @@ func TestPlansUseAnIndex(t *testing.T) {
 	for name, f := range map[string]Filter{
 		"none": {}, "client": {Clients: one}, "clients": {Clients: two}, "server": {Servers: one}, "user": {User: "bob"}, "port": {Port: 21},
 		"action": {Action: conntrack.Deny}, "reason": {Reasons: denied}, "reasons": {Reasons: append(denied, conntrack.Lost)},
+		"pairs": {Clients: one, Servers: one, User: "bob"}, "port of a user": {Port: 21, User: "bob", Clients: one, Servers: one}, "denied port": {Port: 21, Action: conntrack.Deny, Reasons: denied},
+		"client and server": {Clients: one, Servers: []netip.Prefix{netip.MustParsePrefix("192.0.1.21/32")}}, "denied clients": {Clients: one, Servers: two, Action: conntrack.Deny},
 		"all": {Clients: two, Servers: two, User: "bob", Port: 21, Action: conntrack.Deny, Reasons: denied, Until: begun.Add(time.Hour)},
 	} {
 		for _, f.Since = range []time.Time{{}, begun} {
-			for _, by := range append(f.indices(), byTime(&f)) {
-				query, args := f.newest(by.name)
-				queries := []condition{{query, args}}
-				if !by.ordered {
-					queries = f.matching(by)
-					sample, with := sampling(f.where(), []index{by})
-					if plan := planOf(t, r, sample, append(with, "[1]")); !strings.Contains(plan, "INTEGER PRIMARY KEY (rowid=?)") {
-						t.Errorf("%s, a sample for %s, since %v:\n%s", name, by.name, f.Since, plan)
-					}
+			all := indicesOf(t, r, &f)
+			sampling := f.sampling(all)
+			if plan := planOf(t, r, sampling.sql, append(sampling.args, "[1]")); !strings.Contains(plan, "INTEGER PRIMARY KEY (rowid=?)") {
+				t.Errorf("%s, a sample, since %v:\n%s", name, f.Since, plan)
+			}
+			for _, by := range all {
+				q := f.matching(&by)
+				if by.ordered {
+					q = f.newest(&by)
 				}
-				for _, q := range queries {
-					plan := planOf(t, r, q.sql, q.args)
-					if !strings.Contains(plan, "USING INDEX "+by.name) && !strings.Contains(plan, "USING COVERING INDEX "+by.name) {
+				plan := planOf(t, r, q.sql, q.args)
+				for _, p := range by.parts {
+					if !strings.Contains(plan, "USING INDEX "+p.of) && !strings.Contains(plan, "USING COVERING INDEX "+p.of) {
 						t.Errorf("%s by %s, since %v:\n%s", name, by.name, f.Since, plan)
 					}
-					// Without a time, all is read that was written, from the newest on.
-					if strings.Contains(plan, "SCAN") && (by.name != "by_time" || !f.Since.IsZero()) {
-						t.Errorf("%s by %s, since %v reads all:\n%s", name, by.name, f.Since, plan)
-					}
+				}
+				// Rows are read for what is found alone, and in order.
+				if by.covers(&f) && strings.Contains(plan, "USING INDEX") || by.name != "by_time" && strings.Contains(plan, "LAST TERM") {
+					t.Errorf("%s by %s, since %v sorts or reads rows:\n%s", name, by.name, f.Since, plan)
+				}
+				// Without a time, all is read that was written, from the newest on.
+				if strings.Contains(plan, "SCAN records") && (by.name != "by_time" || !f.Since.IsZero()) {
+					t.Errorf("%s by %s, since %v reads all:\n%s", name, by.name, f.Since, plan)
 				}
 			}
 		}
+	}
+	if plan := planOf(t, r, allKinds, nil); strings.Contains(plan, "SCAN r") || !strings.Contains(plan, "by_kind (action=? AND reason>?)") || !strings.Contains(plan, "by_kind (action>?)") {
+		t.Errorf("kinds:\n%s", plan)
 	}
 	plan := planOf(t, r, "SELECT "+columns+" FROM records WHERE id = ? AND id <> ''", []any{"7b-1"}) +
 		planOf(t, r, "SELECT "+columns+" FROM records WHERE flow = ? AND action >= 5", []any{1})
@@ -269,7 +319,7 @@ func TestPlansUseAnIndex(t *testing.T) {
 	}
 	for query, index := range map[string]string{
 		unclosedRecords: "once_pinhole (id=? AND action=?)", unclosedPruned: "once_pinhole (id=?)",
-		these: "INTEGER PRIMARY KEY (rowid=?)", oldestOfAll: "by_time (time<?)", oldestOthers: "INTEGER PRIMARY KEY (rowid>?)", oldestRefusals: "by_action (action=?)",
+		these: "INTEGER PRIMARY KEY (rowid=?)", oldestOfAll: "by_time (time<?)", oldestOthers: "INTEGER PRIMARY KEY (rowid>?)", oldestRefusals: "USING INDEX refused",
 	} {
 		if plan := planOf(t, r, query, []any{0, 0}[:strings.Count(query, "?")]); !strings.Contains(plan, index) {
 			t.Errorf("%s:\n%s", query, plan)

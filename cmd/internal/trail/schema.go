@@ -13,7 +13,35 @@ import (
 // bytes (IPv4 mapped), so that a prefix is a range. Texts from the wire are
 // blobs: any bytes. A pinhole's records and a session's are unique by what they
 // tell; a refusal is by its seq, which the writer gives it once.
-var migrations = []string{created, translated, served}
+var migrations = []string{created, translated, served, covered, outsides}
+
+// outsides finds a data port as those outside see it.
+const outsides = `
+CREATE INDEX by_outside ON records (action, reason, outside_port, time, seq, client, server, user, dst_port) WHERE outside_port <> 0;
+`
+
+// covered makes indices by which any two conditions are looked up, or looked at
+// without reading rows: each may hold for very many records and both for none. The
+// kinds of records are few, so that an index can begin with them and serve without
+// them too. The totals are of the records with these indices.
+const covered = `
+DROP INDEX by_client;
+DROP INDEX by_server;
+DROP INDEX by_user;
+DROP INDEX by_port;
+DROP INDEX by_action;
+DROP INDEX by_reason;
+CREATE INDEX by_kind ON records (action, reason, time);
+CREATE INDEX by_client ON records (action, reason, client, time);
+CREATE INDEX by_server ON records (action, reason, server, time);
+CREATE INDEX by_server_client ON records (action, reason, server, client, time);
+CREATE INDEX by_user ON records (action, reason, user, time) WHERE user <> x'';
+CREATE INDEX by_user_client ON records (action, reason, user, client, time) WHERE user <> x'';
+CREATE INDEX by_user_server ON records (action, reason, user, server, time, seq, client) WHERE user <> x'';
+CREATE INDEX by_port ON records (action, reason, dst_port, time, seq, client, server, user) WHERE dst_port <> 0;
+CREATE INDEX refused ON records (time) WHERE action = 4;
+UPDATE totals SET bytes = (SELECT coalesce(sum(900 + 6*length(user) + length(path)), 0) FROM records WHERE (action = 4) = refusals);
+`
 
 // served adds which backend serves a pinhole.
 const served = `

@@ -34,7 +34,11 @@ type Line struct {
 // Summary adds up all records that match, whatever the limit: that is for the
 // lines, the largest first.
 func (r *Reader) Summary(ctx context.Context, f Filter, by By) ([]Line, error) {
-	chosen, _, err := r.choose(ctx, &f)
+	all, err := r.indices(ctx, &f)
+	if err != nil {
+		return nil, r.failed(err)
+	}
+	chosen, _, err := r.choose(ctx, &f, all)
 	if err != nil {
 		return nil, r.failed(err)
 	}
@@ -42,16 +46,17 @@ func (r *Reader) Summary(ctx context.Context, f Filter, by By) ([]Line, error) {
 	if by == ByReason {
 		counted = conntrack.Close
 	}
-	c := f.where().and(condition{"+action IN (?, ?, ?)", []any{int64(conntrack.Open), int64(conntrack.Close), int64(conntrack.Deny)}})
+	c := f.where(chosen.answers...).and(condition{"+action IN (?, ?, ?)", []any{int64(conntrack.Open), int64(conntrack.Close), int64(conntrack.Deny)}})
 	if by == ByReason {
 		c = c.and(condition{"+reason <> ''", nil})
 	}
+	c = chosen.selection(string(by)+", action, to_server, to_client, count, duration", c)
 	query := fmt.Sprintf(`SELECT %[1]s, sum(action = %[2]d) AS opened,
 		sum(CASE action WHEN %[3]d THEN to_server ELSE 0 END), sum(CASE action WHEN %[3]d THEN to_client ELSE 0 END),
 		sum(CASE action WHEN %[4]d THEN max(count, 1) ELSE 0 END) AS refused,
 		max(CASE action WHEN %[3]d THEN duration ELSE 0 END)
-		FROM records INDEXED BY %[5]s%[6]s GROUP BY %[1]s ORDER BY opened DESC, refused DESC, %[1]s LIMIT ?`,
-		by, counted, conntrack.Close, conntrack.Deny, chosen.name, c.clause())
+		FROM (%[5]s) GROUP BY %[1]s ORDER BY opened DESC, refused DESC, %[1]s LIMIT ?`,
+		by, counted, conntrack.Close, conntrack.Deny, c.sql)
 	rows, err := r.db.QueryContext(ctx, query, append(c.args, f.limit())...)
 	if err != nil {
 		return nil, r.failed(err)
