@@ -78,7 +78,7 @@ func newAuditing(cmd *cobra.Command) *auditing {
 	f.Var(&a.clients, "client", "client of the control session, addresses or prefixes")
 	f.Var(&a.servers, "server", "its server, addresses or prefixes")
 	f.Var(&once{Value: &a.user}, "user", "name that was logged in with")
-	f.Var(&once{Value: bounded{&a.port, 1, 65535}}, "port", "data port")
+	f.Var(&once{Value: bounded{&a.port, 1, 65535}}, "port", "data port, also as it is from outside, before NAT")
 	f.Var(&once{Value: named{a.action, "word"}}, "action", "open, use, close, deny, start or end")
 	f.Var(&a.reasons, "reason", "why it was closed, refused or ended, like expired,blocked")
 	f.Var(bounded{&a.limit, 1, maxAudited}, "limit", fmt.Sprintf("how many are listed at most, 1 to %d", maxAudited))
