@@ -49,14 +49,32 @@ func keyRange(p netip.Prefix) (least, greatest []byte) {
 // keys are the keys from low to high.
 type keys struct{ low, high []byte }
 
+// Beside the keys of all IPv4 addresses.
+var (
+	beforeIPv4 = addrKey(netip.MustParseAddr("::fffe:ffff:ffff"))
+	afterIPv4  = addrKey(netip.MustParseAddr("::1:0:0:0"))
+)
+
+// keysOf are the keys of the addresses in a prefix. One of IPv6 has no IPv4
+// addresses, though it may have their keys between its own.
+func keysOf(p netip.Prefix) []keys {
+	low, high := keyRange(p)
+	if p.Addr().Is4() || p.Bits() >= 96 || bytes.Compare(low, beforeIPv4) > 0 || bytes.Compare(high, beforeIPv4) <= 0 {
+		return []keys{{low, high}}
+	}
+	if bytes.Compare(high, afterIPv4) < 0 {
+		return []keys{{low, beforeIPv4}}
+	}
+	return []keys{{low, beforeIPv4}, {afterIPv4, high}}
+}
+
 // rangesOf are the keys of the addresses in any of the prefixes, none in two ranges.
 func rangesOf(prefixes []netip.Prefix) []keys {
 	var all []keys
 	for _, p := range prefixes {
-		low, high := keyRange(p)
-		all = append(all, keys{low, high})
+		all = append(all, keysOf(p)...)
 	}
-	// Of two prefixes one is in the other, or they have no address in common.
+	// Of two, one is in the other, or they have no address in common.
 	slices.SortFunc(all, func(a, b keys) int {
 		return cmp.Or(bytes.Compare(a.low, b.low), bytes.Compare(b.high, a.high))
 	})

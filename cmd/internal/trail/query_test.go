@@ -153,7 +153,7 @@ func filters() *rapid.Generator[Filter] {
 		}
 		return Filter{
 			Since: rapid.SampledFrom(times).Draw(t, "since"), Until: rapid.SampledFrom(times).Draw(t, "until"),
-			Clients: prefix("10.0.0.0/8", "10.1.0.0/16", "10.2.4.1/32", "2001:db8::/32", "172.16.0.0/12"),
+			Clients: prefix("10.0.0.0/8", "10.1.0.0/16", "10.2.4.1/32", "2001:db8::/32", "172.16.0.0/12", "::/0", "::/80"),
 			Servers: prefix("192.0.0.0/16", "192.0.3.0/24", "192.0.1.21/32"),
 			User:    rapid.SampledFrom([]string{"", "", "anonymous", "nobody"}).Draw(t, "user"),
 			Port:    rapid.SampledFrom([]uint16{0, 0, 3, 99}).Draw(t, "port"),
