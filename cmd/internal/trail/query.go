@@ -99,7 +99,7 @@ func (r *Reader) find(ctx context.Context, f *Filter) ([]conntrack.Record, error
 	if err != nil {
 		return nil, err
 	}
-	if n > r.weighed {
+	if n > r.weighed && len(all) > 1 {
 		var newer Filter
 		if newer, by, err = r.guess(ctx, *f, all); err != nil {
 			return nil, err
