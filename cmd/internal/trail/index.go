@@ -95,10 +95,9 @@ func (f *Filter) indices(kinds []kind) []index {
 		out = append(out, byPort(f.Port, kinds))
 	}
 	if servers != nil && clients != nil {
-		out = append(out, ofKinds("by_server_client", kinds).within("server", servers).within("client", clients))
-	}
-	if servers != nil {
-		out = append(out, ofKinds("by_server", kinds).within("server", servers))
+		out = append(out, ofKinds("by_server", kinds).within("server", servers).within("client", clients))
+	} else if servers != nil {
+		out = append(out, ofKinds("by_server", kinds).within("server", servers).unordered())
 	}
 	if clients != nil {
 		out = append(out, ofKinds("by_client", kinds).within("client", clients))
@@ -160,6 +159,12 @@ func (i index) within(column string, ranges []keys) index {
 			i.parts = append(i.parts, part{p.of, p.and(c)})
 		}
 	}
+	return i
+}
+
+// unordered is for one that has another column before the time.
+func (i index) unordered() index {
+	i.ordered = false
 	return i
 }
 
