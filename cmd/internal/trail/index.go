@@ -99,10 +99,13 @@ func (f *Filter) indices(kinds []kind) []index {
 	} else if servers != nil {
 		out = append(out, ofKinds("by_server", kinds).within("server", servers).unordered())
 	}
-	if clients != nil {
-		out = append(out, ofKinds("by_client", kinds).within("client", clients))
+	ofAKind := f.Action != 0 || len(f.Reasons) > 0
+	if clients != nil && ofAKind {
+		out = append(out, ofKinds("by_kind_client", kinds).within("client", clients))
+	} else if clients != nil {
+		out = append(out, index{name: "by_client", parts: []part{{of: "by_client"}}, ordered: true}.within("client", clients))
 	}
-	if f.Action != 0 || len(f.Reasons) > 0 {
+	if ofAKind {
 		out = append(out, ofKinds("by_kind", kinds))
 	}
 	return append(out, index{name: "by_time", parts: []part{{of: "by_time"}}, ordered: true, knows: []string{"client", "server"}})

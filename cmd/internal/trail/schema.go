@@ -23,16 +23,16 @@ CREATE INDEX by_outside ON records (action, reason, outside_port, time, seq, cli
 // covered makes indices by which any two conditions are looked up, or looked at
 // without reading rows: each may hold for very many records and both for none. The
 // kinds of records are few, so that an index can begin with them and serve without
-// them too. The totals are of the records with these indices.
+// them too; by_client stays, since a prefix may have half of all. The totals are of
+// the records with these indices.
 const covered = `
-DROP INDEX by_client;
 DROP INDEX by_server;
 DROP INDEX by_user;
 DROP INDEX by_port;
 DROP INDEX by_action;
 DROP INDEX by_reason;
 CREATE INDEX by_kind ON records (action, reason, time);
-CREATE INDEX by_client ON records (action, reason, client, time);
+CREATE INDEX by_kind_client ON records (action, reason, client, time);
 CREATE INDEX by_server ON records (action, reason, server, client, time);
 CREATE INDEX by_user ON records (action, reason, user, time) WHERE user <> x'';
 CREATE INDEX by_user_client ON records (action, reason, user, client, time) WHERE user <> x'';
