@@ -349,17 +349,22 @@ func TestLaw2RewrittenPacketsDoNotPassUnread(t *testing.T) {
 	})
 }
 
+// hangs lets the kernel hang at the second line of a session that is rewritten.
+func (r *rig) hangs() *fakePacket {
+	r.masquerade()
+	a := r.login(40000)
+	a.c("PORT 10,0,1,2,195,80")
+	a.s("500 no")
+	r.backend.hang()
+	return a.c("PORT 10,0,1,2,195,81")
+}
+
 // A rewritten session is gone while the kernel is asked for a pinhole of it, which
 // it then refuses: nothing of it stays.
 func TestLaw8NothingIsKeptOfWhatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
-		r.masquerade()
-		a := r.login(40000)
-		a.c("PORT 10,0,1,2,195,80")
-		a.s("500 no")
-		r.backend.hang()
-		a.c("PORT 10,0,1,2,195,81")
+		r.hangs()
 		f := *r.nat.flow
 		f.Mark = controlMark
 		r.tell(flows.Destroy, f)
@@ -380,12 +385,7 @@ func TestLaw8NothingIsKeptOfWhatIsGone(t *testing.T) {
 func TestLaw6WhatWasGivenUpIsKeptAsItLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
-		r.masquerade()
-		a := r.login(40000)
-		a.c("PORT 10,0,1,2,195,80")
-		a.s("500 no")
-		r.backend.hang()
-		p := a.c("PORT 10,0,1,2,195,81")
+		p := r.hangs()
 		waitPatience()
 		if _, _, got := p.leaves(); got != "PORT 10,0,1,2,195,81\r\n" {
 			t.Errorf("left as %q", got)
