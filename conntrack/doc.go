@@ -30,7 +30,7 @@
 //	                         any of these without answer  none
 //	                         data that flows              goes on
 //	PASV outstanding         227 to it                    opens, in the place of what was open
-//	EPSV outstanding         229 to it                    opens
+//	EPSV outstanding         229 to it                    opens, likewise
 //	either                   225, 226, 250, 426           the transfer's before: still outstanding
 //	                         4xx, 5xx, the other's reply  outstanding no more
 //	PASV, EPSV behind a      227, 229                     denied, out_of_step; in step again
