@@ -103,20 +103,12 @@ func seconds(s float64) time.Duration {
 	return time.Duration(math.Round(s*1e6)) * time.Microsecond
 }
 
+// actionOf is actionName's inverse; 0 for a word that is none.
 func actionOf(word string) conntrack.Action {
-	switch word {
-	case "open":
-		return conntrack.Open
-	case "use":
-		return conntrack.Use
-	case "close":
-		return conntrack.Close
-	case "deny":
-		return conntrack.Deny
-	case "start":
-		return conntrack.Start
-	case "end":
-		return conntrack.End
+	for a := conntrack.Open; actionName(a) != ""; a++ {
+		if actionName(a) == word {
+			return a
+		}
 	}
 	return 0
 }
