@@ -20,6 +20,8 @@ const (
 // The package comment has it as a table.
 type agreement struct {
 	step step
+	// inferred: the session was joined, or out of step at some time.
+	inferred bool
 	// outstanding are the commands that wait for their final reply, oldest
 	// first.
 	outstanding []command
@@ -46,21 +48,24 @@ type command struct {
 	marks   bool // its reply puts the session in step again
 	blank   bool // an empty line: some servers answer it, some do not
 	all     bool // EPSV ALL
-	user    string
-	path    string   // of a transfer
-	begun   bool     // a transfer was answered by 1xx: it has its channel
-	channel *channel // what PORT or EPRT opened, or a transfer is going to use
-	waiting *promise // what PORT or EPRT is to open when the server agrees
+	// inferred: its reply was matched by passing others over, or ended a block.
+	inferred bool
+	user     string
+	path     string   // of a transfer
+	begun    bool     // a transfer was answered by 1xx: it has its channel
+	channel  *channel // what PORT or EPRT opened, or a transfer is going to use
+	waiting  *promise // what PORT or EPRT is to open when the server agrees
 }
 
-// loseStep forgets what was outstanding.
+// loseStep forgets what was outstanding. What is agreed on afterwards is
+// inferred for good: a server's text may have been taken for its reply.
 func (a *agreement) loseStep() {
 	for i := range a.outstanding {
 		a.outstanding[i].unheard()
 	}
 	clear(a.outstanding)
 	a.outstanding = a.outstanding[:0]
-	a.step = needCommand
+	a.step, a.inferred = needCommand, true
 }
 
 // rejoin begins anew in the middle, as after a restart: here when the clear

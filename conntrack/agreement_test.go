@@ -13,6 +13,7 @@ const (
 	port     = "PORT 10,0,1,2,195,80"                        // port 50000 of the client
 	entering = "227 Entering Passive Mode (10,0,2,2,195,80)" // port 50000 of the server
 	extended = "229 Entering Extended Passive Mode (|||50000|)"
+	toX11    = "227 Entering Passive Mode (10,0,2,2,23,112)" // port 6000, another service's
 
 	opensPORT = "open PORT 10.0.1.2:50000"
 	opensPASV = "open PASV 10.0.2.2:50000"
@@ -394,6 +395,28 @@ func TestLaw5(t *testing.T) {
 			{name: "joined before 332", script: "join\nS: 332 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
 			{name: "joined before 530", script: "join\nC: PASV\nS: 530 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
 			{name: "joined, logging in", script: "join\nC: USER u\nS: 331 x\nC: PASS p\nS: 230 x\nC: " + port, want: opensPORT},
+		}},
+		{"joined or once out of step, and in step again: 227, 229", []dialogue{
+			{name: "neither, 227", script: "login\nC: PASV\nS: " + toX11, want: "open PASV 10.0.2.2:6000"},
+			{name: "neither, 229", script: "login\nC: EPSV\nS: 229 ok (|||6000|)", want: "open EPSV 10.0.2.2:6000"},
+			{name: "neither, PORT", script: "login\nC: PORT 10,0,1,2,23,112", want: "deny denied_port PORT 10.0.1.2:6000"},
+			{name: "neither, control port", script: "login\nC: EPSV\nS: 229 ok (|||2121|)", want: "deny denied_port EPSV 10.0.2.2:2121"},
+			{name: "joined, 227", script: "join\nC: NOOP\nS: 200 x\nC: PASV\nS: " + toX11, want: "deny denied_port PASV 10.0.2.2:6000"},
+			{name: "joined, 229", script: "join\nC: NOOP\nS: 200 x\nC: EPSV\nS: 229 ok (|||6000|)", want: "deny denied_port EPSV 10.0.2.2:6000"},
+			{name: "joined, and logged in again", script: "join\nC: USER u\nS: 331 x\nC: PASS p\nS: 230 x\nC: PASV\nS: " + toX11,
+				want: "deny denied_port PASV 10.0.2.2:6000"},
+			{name: "joined, another port", script: "join\nC: NOOP\nS: 200 x\nC: PASV\nS: " + entering, want: opensPASV},
+			{name: "out of step once", script: "login\nC: PASV\nS! " + entering + "\nC: NOOP\nS: 200 x\nC: NOOP\nS: 200 x\nC: PASV\nS: " + toX11,
+				want: "deny denied_port PASV 10.0.2.2:6000"},
+			{name: "behind CCC", script: `
+				login
+				C: AUTH TLS
+				S: 234 x
+				C: "\x17\x03\x03\x00\x03abc"
+				S: "\x17\x03\x03\x00\x03abc"
+				C: PASV
+				S: ` + toX11,
+				want: "deny denied_port PASV 10.0.2.2:6000"},
 		}},
 	}
 	var names []string

@@ -61,7 +61,7 @@ func (s *session) realigned(cmd command, asks parser.Verb) command {
 	for i := range s.outstanding {
 		if s.outstanding[i].verb == asks {
 			cmd = s.outstanding[i]
-			cmd.trusted = false
+			cmd.trusted, cmd.inferred = false, true
 			s.outstanding = slices.Delete(s.outstanding, 0, i+1)
 			return cmd
 		}

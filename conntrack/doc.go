@@ -56,6 +56,8 @@
 //	                         has all that the server sent
 //	joined in the middle     an FTP command               opens as if logged in
 //	                         USER, 220, 331, 332, 530     logged out
+//	joined or once out of    227, 229                     inferred: to a denied port denied, denied_port
+//	step, and in step again
 //
 // # Translation
 //

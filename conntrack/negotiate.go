@@ -42,7 +42,7 @@ func (t *Tracker) announced(now time.Time, s *session, text []byte, cmd parser.C
 	case why == "" && s.epsvAll:
 		why = EPSVAll
 	}
-	if why = t.judge(s, r, why, err); why != "" {
+	if why = t.judge(s, r, out.inferred, why, err); why != "" {
 		t.deny(now, s, r, why)
 		return
 	}
@@ -129,7 +129,7 @@ func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Rep
 	case why == "" && s.epsvAll && cmd.verb == parser.PASV:
 		why = EPSVAll
 	}
-	if why = t.judge(s, r, why, err); why != "" {
+	if why = t.judge(s, r, cmd.inferred, why, err); why != "" {
 		t.deny(now, s, r, why)
 		return
 	}
@@ -155,21 +155,21 @@ func (t *Tracker) insidePassive(s *session, named netip.AddrPort) netip.AddrPort
 }
 
 // judge adds what the line itself and the policy have against it.
-func (t *Tracker) judge(s *session, r Record, why Reason, err error) Reason {
+func (t *Tracker) judge(s *session, r Record, inferred bool, why Reason, err error) Reason {
 	switch {
 	case why != "":
 		return why
 	case err != nil:
 		return Malformed
 	}
-	return t.decide(s, r)
+	return t.decide(s, r, inferred || s.inferred)
 }
 
 // decide asks the policy.
-func (t *Tracker) decide(s *session, r Record) Reason {
+func (t *Tracker) decide(s *session, r Record, inferred bool) Reason {
 	return t.policy.Decide(Request{
 		Client: s.client, Server: s.server, ClientLocal: s.local,
-		Mode: r.Mode, Command: r.Command, Endpoint: r.Pinhole.Dst,
+		Mode: r.Mode, Command: r.Command, Endpoint: r.Pinhole.Dst, Inferred: inferred,
 	})
 }
 

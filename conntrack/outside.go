@@ -114,7 +114,8 @@ func (t *Tracker) outsidePort(s *session, r Record, outer netip.Addr, n naming) 
 	for range outsideTries {
 		port := lowest + uint16(t.random.UintN(uint(highest-lowest)+1))
 		r.Pinhole.Dst = netip.AddrPortFrom(inside.Addr(), port)
-		if t.decide(s, r) != "" || netip.AddrPortFrom(outer, port) == s.nat.Server {
+		// The choice is ours: no port of another service is taken (inferred).
+		if t.decide(s, r, true) != "" || netip.AddrPortFrom(outer, port) == s.nat.Server {
 			continue
 		}
 		fits := len(n.write(nil, netip.AddrPortFrom(outer, port))) == n.to-n.from

@@ -41,7 +41,8 @@ func (p strict) Decide(r Request) Reason {
 		return "foreign_address"
 	case r.Endpoint.Port() < 1024:
 		return "privileged_port"
-	case r.Endpoint.Port() == r.Server.Port() || r.Endpoint.Port() == 2121:
+	case r.Endpoint.Port() == r.Server.Port() || r.Endpoint.Port() == 2121,
+		r.Endpoint.Port() == 6000 && (r.Mode == Active || r.Inferred):
 		return "denied_port"
 	}
 	return ""

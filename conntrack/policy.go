@@ -33,4 +33,8 @@ type Request struct {
 	Mode           Mode
 	Command        string         // PORT, EPRT, PASV or EPSV
 	Endpoint       netip.AddrPort // where the data connection is to go
+	// Inferred: the agreement rests on an answer that was matched by passing
+	// others over, on an ended block, or on a session that was joined or out of
+	// step.
+	Inferred bool
 }

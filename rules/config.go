@@ -49,8 +49,13 @@ type Settings struct {
 	Modes []string `toml:"modes"`
 	// LowestPort is the lowest data port, at least 1. Default 1024.
 	LowestPort *uint16 `toml:"lowest_port"`
-	// DenyPorts replaces the default list, see DefaultDenyPorts.
+	// DenyPorts replaces the default list, see DefaultDenyPorts. It holds for
+	// what PORT and EPRT name.
 	DenyPorts []uint16 `toml:"deny_ports"`
+	// DenyPortsPassive: DenyPorts holds for 227 and 229 too. Default false:
+	// there it holds for agreements that were inferred only (see Request), since
+	// servers choose such ports at random.
+	DenyPortsPassive *bool `toml:"deny_ports_passive"`
 	// ForeignPairs allows peers to announce addresses of others (FXP).
 	// Default none.
 	ForeignPairs []ForeignPair `toml:"foreign_pairs"`

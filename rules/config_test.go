@@ -29,6 +29,7 @@ login_required = false
 allow = false
 active_source_port = 20
 pasv_address = "peer"
+deny_ports_passive = true
 `
 	var file struct {
 		Policy rules.Config `toml:"policy"`
@@ -44,7 +45,7 @@ pasv_address = "peer"
 				ForeignPairs:  []rules.ForeignPair{{Peer: "10.0.0.0/8", Foreign: "192.0.2.7"}},
 				LoginRequired: ptr(false),
 			}},
-			{Settings: rules.Settings{Allow: ptr(false), ActiveSourcePort: ptr[uint16](20), PasvAddress: ptr("peer")}},
+			{Settings: rules.Settings{Allow: ptr(false), ActiveSourcePort: ptr[uint16](20), PasvAddress: ptr("peer"), DenyPortsPassive: ptr(true)}},
 		},
 	}
 	if diff := cmp.Diff(want, file.Policy); diff != "" {

@@ -71,6 +71,9 @@ func (c Settings) over(base settings, key string) (settings, error) {
 	if c.DenyPorts != nil {
 		s.denyPorts = portSet(c.DenyPorts)
 	}
+	if c.DenyPortsPassive != nil {
+		s.denyPortsPassive = *c.DenyPortsPassive
+	}
 	if c.ForeignPairs != nil {
 		s.foreignPairs = nil
 		for i, pair := range c.ForeignPairs {

@@ -13,6 +13,9 @@ type Request struct {
 	Extended       bool       // EPRT or EPSV (RFC 2428); judged as their elders are
 	ClientLocal    bool       // the client is the gateway itself
 	Endpoint       netip.AddrPort
+	// Inferred: client and server seem to have agreed, but the reply may have
+	// been matched to the wrong command.
+	Inferred bool
 }
 
 // Terms are what the policy asks of one control session.
@@ -57,7 +60,7 @@ func (p *Policy) Decide(r Request) Reason {
 	if port < s.lowestPort {
 		return PrivilegedPort
 	}
-	if s.denyPorts[port] || p.controlPorts[port] || port == r.ServerPort {
+	if p.controlPorts[port] || port == r.ServerPort || s.denyPorts[port] && s.denyPortsHold(r) {
 		return DeniedPort
 	}
 	return ""
@@ -117,6 +120,15 @@ type settings struct {
 	denyPorts       map[uint16]bool
 	foreignPairs    []foreignPair
 	terms           Terms
+
+	denyPortsPassive bool
+}
+
+// denyPortsHold reports whether denyPorts count for r. A server that chooses its
+// passive ports at random comes across one of them now and then, and the port is
+// its own; a client that names one may have been made to.
+func (s *settings) denyPortsHold(r Request) bool {
+	return r.Active || r.Inferred || s.denyPortsPassive
 }
 
 type foreignPair struct{ peer, foreign netip.Prefix }

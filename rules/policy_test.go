@@ -93,6 +93,14 @@ func TestDecide(t *testing.T) {
 		{"x11", strict, active(endpoint("10.0.1.2:6000")), rules.DeniedPort},
 		{"next to x11", strict, active(endpoint("10.0.1.2:6001")), ""},
 		{"irc", strict, active(endpoint("10.0.1.2:6667")), rules.DeniedPort},
+		{"x11, passive", strict, passive(endpoint("10.0.2.2:6000")), ""},
+		{"x11, passive, inferred", strict, passive(func(r *rules.Request) {
+			r.Inferred, r.Endpoint = true, netip.MustParseAddrPort("10.0.2.2:6000")
+		}), rules.DeniedPort},
+		{"inferred, another port", strict, passive(func(r *rules.Request) { r.Inferred = true }), ""},
+		{"x11, passive, denied there too", with(rules.Settings{DenyPortsPassive: ptr(true)}), passive(endpoint("10.0.2.2:6000")), rules.DeniedPort},
+		{"own deny list, passive", with(rules.Settings{DenyPorts: []uint16{50055}}), passive(nil), ""},
+		{"own deny list, passive, denied there too", with(rules.Settings{DenyPorts: []uint16{50055}, DenyPortsPassive: ptr(true)}), passive(nil), rules.DeniedPort},
 		{"control port", strict, passive(endpoint("10.0.2.2:2121")), rules.DeniedPort},
 		{"the session's own port", strict, passive(func(r *rules.Request) {
 			r.ServerPort, r.Endpoint = 2100, netip.MustParseAddrPort("10.0.2.2:2100")
@@ -184,6 +192,22 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// A rule says for its servers alone that the ports are denied in passive mode.
+func TestRuleDeniesPortsInPassiveMode(t *testing.T) {
+	p := policy(t, rules.Config{Rules: []rules.Rule{
+		{Servers: []string{"10.0.2.3"}, Settings: rules.Settings{DenyPortsPassive: ptr(true)}},
+	}})
+	for server, want := range map[string]rules.Reason{"10.0.2.2": "", "10.0.2.3": rules.DeniedPort} {
+		r := passive(func(r *rules.Request) {
+			r.Server = netip.MustParseAddr(server)
+			r.Endpoint = netip.AddrPortFrom(r.Server, 6667)
+		})
+		if got := p.Decide(r); got != want {
+			t.Errorf("%s: got %q, want %q", server, got, want)
+		}
+	}
+}
+
 // TestLaw5Policy: whatever is asked, the strict policy opens only the
 // announcing peer's own address, and no port that is privileged or control's.
 func TestLaw5Policy(t *testing.T) {
@@ -197,7 +221,7 @@ func TestLaw5Policy(t *testing.T) {
 		addr, port := rapid.SampledFrom(addrs), rapid.OneOf(rapid.SampledFrom(ports), rapid.Uint16())
 		r := rules.Request{
 			Client: addr.Draw(t, "client"), Server: addr.Draw(t, "server"), ServerPort: port.Draw(t, "server port"),
-			Active: rapid.Bool().Draw(t, "active"), ClientLocal: rapid.Bool().Draw(t, "local"),
+			Active: rapid.Bool().Draw(t, "active"), Inferred: rapid.Bool().Draw(t, "inferred"), ClientLocal: rapid.Bool().Draw(t, "local"),
 			Endpoint: netip.AddrPortFrom(addr.Draw(t, "endpoint"), port.Draw(t, "port")),
 		}
 		own := r.Server
@@ -206,7 +230,7 @@ func TestLaw5Policy(t *testing.T) {
 		}
 		got := r.Endpoint.Port()
 		bad := r.Endpoint.Addr().Unmap() != own.Unmap() || !own.IsValid() || got < 1024 || got == 2121 ||
-			got == r.ServerPort || slices.Contains(rules.DefaultDenyPorts(), got) || r.ClientLocal && r.Active
+			got == r.ServerPort || (r.Active || r.Inferred) && slices.Contains(rules.DefaultDenyPorts(), got) || r.ClientLocal && r.Active
 		if allowed := p.Decide(r) == ""; allowed == bad {
 			t.Fatalf("%+v: allowed %v", r, allowed)
 		}

@@ -21,6 +21,6 @@ func (p Policy) Decide(r conntrack.Request) conntrack.Reason {
 		Client: r.Client.Addr(), Server: r.Server.Addr(), ServerPort: r.Server.Port(),
 		Active:      r.Mode == conntrack.Active,
 		Extended:    r.Command == "EPRT" || r.Command == "EPSV",
-		ClientLocal: r.ClientLocal, Endpoint: r.Endpoint,
+		ClientLocal: r.ClientLocal, Endpoint: r.Endpoint, Inferred: r.Inferred,
 	}))
 }

@@ -112,6 +112,16 @@ func classic() []Dialogue {
 			Trail: append(used("PORT 50056"), "open PORT 50055", "close replaced 50055"),
 		},
 		{
+			Name: "227 to a port of deny_ports", Why: "servers with a range of 1024 to 65535: each port comes up now and then",
+			Steps: inAndOut(c("PASV"), s("227 Entering Passive Mode ({S},8,1)."), c("RETR a"), opens(Passive, 2049), s("150 ok"), s("226 ok")),
+			Trail: []string{"open PASV 2049", "close finished 2049"},
+		},
+		{
+			Name: "229 to a port of deny_ports", Why: "servers with a range of 1024 to 65535: each port comes up now and then",
+			Steps: inAndOut(c("EPSV"), s("229 Entering Extended Passive Mode (|||10080|)"), c("RETR a"), opens(Passive, 10080), s("150 ok"), s("226 ok")),
+			Trail: []string{"open EPSV 10080", "close finished 10080"},
+		},
+		{
 			Name: "PASV replaced by PASV", Why: "RFC 959 3.3: the latest counts",
 			Steps: inAndOut(
 				c("PASV"), s(entering), c("PASV"), s("227 Entering Passive Mode ({S},195,136)."),

@@ -44,7 +44,7 @@ func endpoints() []Dialogue {
 		active("PORT to NFS", services, "PORT {C},8,1", "denied_port", 2049),
 		active("PORT to a control port", services, "PORT {C},8,73", "denied_port", 2121),
 		passive("227 to ssh", services, "PASV", "227 Entering Passive Mode ({S},0,22)", "privileged_port", 22),
-		passive("227 to NFS", services, "PASV", "227 Entering Passive Mode ({S},8,1)", "denied_port", 2049),
+		passive("227 to a control port", services, "PASV", "227 Entering Passive Mode ({S},8,73)", "denied_port", 2121),
 		passive("229 to ssh", services, "EPSV", "229 Entering Extended Passive Mode (|||22|)", "privileged_port", 22),
 		passive("229 to port 0", services, "EPSV", "229 Entering Extended Passive Mode (|||0|)", "privileged_port", 0),
 		passive("229 to a control port", services, "EPSV", "229 Entering Extended Passive Mode (|||2121|)", "denied_port", 2121),
