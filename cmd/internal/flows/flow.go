@@ -38,6 +38,11 @@ func (s State) String() string {
 // waiting before it forgets the entry, which takes minutes.
 func (s State) Over() bool { return s == TimeWait || s == Close }
 
+// Answered reports whether the other side has said something. From SYN_RECV on
+// the client may have its SYN+ACK and count on the connection: were the entry
+// deleted then, no RST would tell it (nf_conntrack_proto_tcp.c).
+func (s State) Answered() bool { return s != None && s != SynSent }
+
 // Flow is what conntrack holds of one TCP connection.
 type Flow struct {
 	// Client and Server are source and destination of the original direction:

@@ -128,7 +128,7 @@ func (c *connections) dataEvent(ev flows.Event) {
 func (c *connections) data(f flows.Flow, isNew, over, fromDump bool) {
 	src, dst := f.Ends()
 	// A RST may have been the only answer.
-	answered := f.State != flows.SynSent && f.State != flows.SynRecv && f.State != flows.None && f.State != flows.Close
+	answered := f.State.Answered() && f.State != flows.Close
 	c.tell(func(s *shard, now time.Time) {
 		if isNew {
 			s.carryOut(madeUp(s.tracker.Used(now, src, dst), fromDump), connection{}, nil)
@@ -167,7 +167,7 @@ func (c *connections) controlOver(f flows.Flow, destroyed bool) {
 // it was.
 func (c *connections) kill(k kill) {
 	f, ok, err := c.kernel.Get(flows.Flow{Client: k.src, Server: k.to})
-	if err == nil && ok && f.State != flows.SynSent && f.State != flows.SynRecv {
+	if err == nil && ok && f.State.Answered() {
 		k.shard.calls.put(func() { k.shard.tracker.Established(k.src, k.dst) })
 		return
 	}

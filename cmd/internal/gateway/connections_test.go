@@ -93,20 +93,44 @@ func TestLaw4UnansweredConnectionGoesWithItsSession(t *testing.T) {
 }
 
 func TestLaw4AnsweredConnectionOutlivesItsSession(t *testing.T) {
+	for _, state := range []flows.State{flows.SynRecv, flows.Established} {
+		t.Run(state.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				a := r.passive()
+				r.tell(flows.New, r.kernel.put(data(flows.SynSent)))
+				r.kernel.put(data(state)) // its event is still on the way
+				a.c("QUIT")
+				a.s("221 bye")
+				if len(r.kernel.deleted) != 0 {
+					t.Error("a connection that was answered was deleted")
+				}
+
+				r.tell(flows.Update, data(state))
+				r.tell(flows.Update, r.kernel.put(data(flows.TimeWait)))
+				if diff := cmp.Diff([]string{"open", "use", "close finished"}, r.said()); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
+// The event that a connection was answered comes before the session's end.
+func TestLaw4AnsweredConnectionIsNotAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
 		a := r.passive()
 		r.tell(flows.New, r.kernel.put(data(flows.SynSent)))
-		r.kernel.put(data(flows.Established)) // its event is still on the way
+		r.tell(flows.Update, r.kernel.put(data(flows.SynRecv)))
 		a.c("QUIT")
 		a.s("221 bye")
-		if len(r.kernel.deleted) != 0 {
-			t.Error("data that flowed was cut off")
-		}
-		r.tell(flows.Update, data(flows.Established))
-		r.tell(flows.Update, r.kernel.put(data(flows.TimeWait)))
+		r.tell(flows.Update, r.kernel.put(data(flows.Close)))
 		if diff := cmp.Diff([]string{"open", "use", "close finished"}, r.said()); diff != "" {
 			t.Error(diff)
+		}
+		if len(r.kernel.deleted) != 0 {
+			t.Error("a connection that was answered was deleted")
 		}
 	})
 }
