@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"ftpinhole/cmd/internal/patience"
 )
 
 // What conntrack v1.4.7 printed for the kernel's FTP helper.
@@ -98,11 +100,7 @@ func TestExpectationLineLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = events.Process.Kill(); _ = events.Wait() }()
-	for deadline := time.Now().Add(10 * time.Second); !subscribed(t); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("conntrack -E does not listen")
-		}
-	}
+	patience.Until(t, "conntrack -E listens", func() bool { return subscribed(t) })
 
 	want := negotiate(t, "127.0.0.1:21", "227 Entering Passive Mode (127,0,0,1,200,9)", 200<<8+9)
 	listed := run("conntrack", "-L", "expect")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ftpinhole/cmd/internal/control"
+	"ftpinhole/cmd/internal/patience"
 )
 
 // systemd hears each half of the watchdog's time that the packet path turns,
@@ -44,7 +45,7 @@ func TestFeedWatchdog(t *testing.T) {
 	st := control.Status{Ready: true, Sessions: 3, Pinholes: control.PinholeCounts{Open: 2}}
 	go feedWatchdog(t.Context(), turning, func() control.Status { return st }, slog.New(slog.DiscardHandler))
 	for range 3 {
-		if got, want := heard(10*time.Second), "WATCHDOG=1\nSTATUS=ready: 3 sessions, 2 pinholes open"; got != want {
+		if got, want := heard(patience.Limit), "WATCHDOG=1\nSTATUS=ready: 3 sessions, 2 pinholes open"; got != want {
 			t.Fatalf("systemd heard %q, want %q", got, want)
 		}
 	}
@@ -60,7 +61,7 @@ func TestFeedWatchdog(t *testing.T) {
 		t.Errorf("of a packet path that hangs systemd heard %q", got)
 	}
 	stalled.Store(false)
-	if heard(10*time.Second) == "" {
+	if heard(patience.Limit) == "" {
 		t.Error("systemd heard nothing when the packet path turned again")
 	}
 }

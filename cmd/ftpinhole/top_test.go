@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ftpinhole/cmd/internal/patience"
 )
 
 // terminal is a tmux of its own, with one program in it.
@@ -24,13 +26,13 @@ func inTerminal(t *testing.T, width, height, command string) *terminal {
 	}
 	term := &terminal{t, filepath.Join(t.TempDir(), "tmux")}
 	t.Cleanup(func() { _ = exec.Command("tmux", "-S", term.socket, "kill-server").Run() })
-	term.tmux("-f", "/dev/null", "-u", "new-session", "-d", "-x", width, "-y", height, command+"; echo exit $?; exec sleep 60")
+	term.tmux("-f", "/dev/null", "-u", "new-session", "-d", "-x", width, "-y", height, command+"; echo exit $?; exec sleep 600")
 	return term
 }
 
 func (x *terminal) tmux(args ...string) string {
 	x.t.Helper()
-	ctx, cancel := context.WithTimeout(x.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(x.t.Context(), patience.Limit)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "tmux", append([]string{"-S", x.socket}, args...)...).CombinedOutput()
 	if err != nil {
@@ -47,7 +49,7 @@ func (x *terminal) press(keys ...string) {
 // shows waits until the screen has all of the texts, and gives it.
 func (x *terminal) shows(texts ...string) string {
 	x.t.Helper()
-	for end := time.Now().Add(15 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := patience.Deadline(); ; time.Sleep(50 * time.Millisecond) {
 		screen := x.tmux("capture-pane", "-p")
 		missing := ""
 		for _, text := range texts {

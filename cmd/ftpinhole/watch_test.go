@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"ftpinhole/cmd/internal/control"
+	"ftpinhole/cmd/internal/patience"
 	"ftpinhole/conntrack"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,7 +42,7 @@ func TestLiveScripts(t *testing.T) {
 			},
 			"publish": func(ts *testscript.TestScript, _ bool, _ []string) {
 				d := living.of(ts)
-				for end := time.Now().Add(10 * time.Second); d.feed.Watchers() == 0; time.Sleep(5 * time.Millisecond) {
+				for end := patience.Deadline(); d.feed.Watchers() == 0; time.Sleep(5 * time.Millisecond) {
 					if time.Now().After(end) {
 						ts.Fatalf("nobody watches")
 					}
@@ -73,7 +74,7 @@ var living daemons
 func seen(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[1])
 	ts.Check(err)
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := patience.Deadline(); ; time.Sleep(5 * time.Millisecond) {
 		text, err := os.ReadFile(ts.MkAbs(args[0]))
 		if err == nil && bytes.Count(text, []byte("\n")) >= want {
 			return

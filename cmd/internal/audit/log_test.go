@@ -14,8 +14,10 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"ftpinhole/cmd/internal/patience"
 	"ftpinhole/conntrack"
 
 	"go.uber.org/goleak"
@@ -52,17 +54,6 @@ func write(l *Log, id string) {
 	r := opened()
 	r.Pinhole.ID = id
 	l.Write(r)
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for range 300 {
-		if ok() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("not within 3 s: %s", what)
 }
 
 func TestOpenMakesFileAndDirectory(t *testing.T) {
@@ -105,7 +96,7 @@ func TestWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(l, "first")
-	eventually(t, "the record is in the file", func() bool { return len(lines(t, path)) == 1 })
+	patience.Until(t, "the record is in the file", func() bool { return len(lines(t, path)) == 1 })
 	const n = 20000
 	for i := range n {
 		write(l, fmt.Sprint(i))
@@ -195,12 +186,12 @@ func TestReopen(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(l, "before")
-	eventually(t, "written", func() bool { return len(lines(t, path)) == 1 })
+	patience.Until(t, "written", func() bool { return len(lines(t, path)) == 1 })
 	if err := os.Rename(path, old); err != nil {
 		t.Fatal(err)
 	}
 	write(l, "between")
-	eventually(t, "written to the old file", func() bool { return len(lines(t, old)) == 2 })
+	patience.Until(t, "written to the old file", func() bool { return len(lines(t, old)) == 2 })
 	for range 3 { // an impatient logrotate
 		if err := l.Reopen(); err != nil {
 			t.Fatal(err)
@@ -279,71 +270,85 @@ func (d *disk) bytes() []byte {
 // A full disk costs nothing but time, as long as the queue holds.
 func TestFullDiskRecovers(t *testing.T) {
 	for _, err := range []error{syscall.ENOSPC, nil} { // nil: short without a word
-		d := &disk{room: 1000, err: err}
-		var logged bytes.Buffer
-		l := newLog(d, queuedOthers, queuedRefusals, slog.New(slog.NewTextHandler(&syncWriter{w: &logged}, nil)))
-		for i := range 1000 {
-			write(l, fmt.Sprint(i))
+		synctest.Test(t, func(t *testing.T) { fullDiskRecovers(t, err) })
+	}
+}
+
+func fullDiskRecovers(t *testing.T, full error) {
+	d := &disk{room: 1000, err: full}
+	var logged bytes.Buffer
+	l := newLog(d, queuedOthers, queuedRefusals, slog.New(slog.NewTextHandler(&syncWriter{w: &logged}, nil)))
+	for i := range 1000 {
+		write(l, fmt.Sprint(i))
+	}
+
+	// One attempt a second.
+	for attempts := range 3 {
+		synctest.Wait()
+		if f := l.Failures(); f != uint64(attempts+1) {
+			t.Errorf("%d attempts after %d s", f, attempts)
 		}
-		eventually(t, "an error", func() bool { return l.Failures() > 0 && l.Err() != nil })
-		if f := l.Failures(); f > 2 {
-			t.Errorf("%d attempts at once, want one a second", f)
-		}
-		eventually(t, "a second attempt", func() bool { return l.Failures() > 1 })
-		want := err
-		if want == nil {
-			want = io.ErrShortWrite
-		}
-		if !errors.Is(l.Err(), want) {
-			t.Errorf("Err is %v, want %v", l.Err(), want)
-		}
-		written := len(bytes.SplitAfter(d.bytes(), []byte("\n"))) - 1
-		if l.Written() != uint64(written) || l.Buffered() != 1000-written {
-			t.Errorf("%d of 1000 are in the file, and it says %d written, %d buffered", written, l.Written(), l.Buffered())
-		}
-		d.add(1 << 30)
-		eventually(t, "the error is over", func() bool { return l.Err() == nil })
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if n := strings.Count(logged.String(), "cannot be written"); n != 1 || !strings.Contains(logged.String(), "can be written again") {
-			t.Errorf("said %d times that it cannot be written: %s", n, logged.String())
-		}
-		if got := ids(t, d.bytes()); len(got) != 1000 || got[999] != "999" || l.Lost() != 0 || l.Written() != 1000 || l.Buffered() != 0 {
-			t.Errorf("%d records; it says %d written, %d buffered, %d lost", len(got), l.Written(), l.Buffered(), l.Lost())
-		}
+		time.Sleep(time.Second)
+	}
+	want := full
+	if want == nil {
+		want = io.ErrShortWrite
+	}
+	if !errors.Is(l.Err(), want) {
+		t.Errorf("Err is %v, want %v", l.Err(), want)
+	}
+	written := len(bytes.SplitAfter(d.bytes(), []byte("\n"))) - 1
+	if l.Written() != uint64(written) || l.Buffered() != 1000-written {
+		t.Errorf("%d of 1000 are in the file, and it says %d written, %d buffered", written, l.Written(), l.Buffered())
+	}
+
+	d.add(1 << 30)
+	time.Sleep(time.Second)
+	synctest.Wait()
+	if err := errors.Join(l.Err(), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(logged.String(), "cannot be written"); n != 1 || !strings.Contains(logged.String(), "can be written again") {
+		t.Errorf("said %d times that it cannot be written: %s", n, logged.String())
+	}
+	if got := ids(t, d.bytes()); len(got) != 1000 || got[999] != "999" || l.Lost() != 0 || l.Written() != 1000 || l.Buffered() != 0 {
+		t.Errorf("%d records; it says %d written, %d buffered, %d lost", len(got), l.Written(), l.Buffered(), l.Lost())
 	}
 }
 
 // When the queue is full too, records are lost, and every one is counted.
 func TestFullQueueDropsAndCounts(t *testing.T) {
-	var logged bytes.Buffer
-	d := &disk{err: syscall.ENOSPC}
-	l := newLog(d, 8, 4, slog.New(slog.NewTextHandler(&syncWriter{w: &logged}, nil)))
-	write(l, "x")
-	eventually(t, "an error", func() bool { return l.Failures() > 0 })
-	const n = 5000
-	start := time.Now()
-	for i := range n {
-		write(l, fmt.Sprint(i))
-	}
-	if d := time.Since(start); d > time.Second {
-		t.Errorf("Write of %d records took %v", n, d)
-	}
-	lost := l.Lost()
-	if lost != n-8 {
-		t.Errorf("%d lost, want %d", lost, n-8)
-	}
-	d.add(1 << 30)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if got := len(ids(t, d.bytes())); uint64(got)+lost != n+1 {
-		t.Errorf("%d written and %d lost of %d", got, lost, n+1)
-	}
-	if c := strings.Count(logged.String(), "audit records lost"); c < 1 || c > 2 {
-		t.Errorf("%d complaints for %d records in under a second", c, n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		d := &disk{err: syscall.ENOSPC}
+		l := newLog(d, 8, 4, slog.New(slog.NewTextHandler(&syncWriter{w: &logged}, nil)))
+		write(l, "x")
+		synctest.Wait() // it is tried in vain
+
+		const n = 5000
+		begun := time.Now()
+		for i := range n {
+			write(l, fmt.Sprint(i))
+		}
+		if d := time.Since(begun); d > 0 {
+			t.Errorf("Write of %d records waited for %v", n, d)
+		}
+		lost := l.Lost()
+		if lost != n-8 {
+			t.Errorf("%d lost, want %d", lost, n-8)
+		}
+
+		d.add(1 << 30)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(ids(t, d.bytes())); uint64(got)+lost != n+1 {
+			t.Errorf("%d written and %d lost of %d", got, lost, n+1)
+		}
+		if c := strings.Count(logged.String(), "audit records lost"); c != 1 {
+			t.Errorf("%d complaints for %d records at once", c, n)
+		}
+	})
 }
 
 // A flood of refusals takes no room from other records, whose order with them
@@ -352,7 +357,7 @@ func TestRefusalsPushOutNothing(t *testing.T) {
 	d := &disk{err: syscall.ENOSPC}
 	l := newLog(d, 8, 4, quiet)
 	write(l, "0")
-	eventually(t, "an error", func() bool { return l.Failures() > 0 })
+	patience.Until(t, "an error", func() bool { return l.Failures() > 0 })
 	refusal := opened()
 	refusal.Action, refusal.Pinhole.ID = conntrack.Deny, "no"
 	for range 1000 {
@@ -414,7 +419,7 @@ func TestReady(t *testing.T) {
 		t.Errorf("the queue is half full: %v", err)
 	}
 	close(s.release)
-	eventually(t, "it is ready again", func() bool { return l.Ready() == nil })
+	patience.Until(t, "it is ready again", func() bool { return l.Ready() == nil })
 	l.since.Store(time.Now().Add(-behindAfter - time.Second).UnixNano())
 	if err := l.Ready(); !errors.Is(err, ErrBehind) {
 		t.Errorf("a record waits too long: %v", err)
@@ -460,7 +465,7 @@ func TestSwapWithHalfALine(t *testing.T) {
 	for i := range 10 {
 		write(l, fmt.Sprint(i))
 	}
-	eventually(t, "an error", func() bool { return l.Failures() > 0 })
+	patience.Until(t, "an error", func() bool { return l.Failures() > 0 })
 	first.add(1) // for the end of the half line
 	l.swap(second)
 	if err := l.Close(); err != nil {
@@ -485,7 +490,7 @@ func TestAfterReopenOnlyTheNewFile(t *testing.T) {
 		l := newLog(old, queuedOthers, queuedRefusals, quiet)
 		old.mu.Lock() // the writer is stuck in the old file
 		write(l, "before")
-		eventually(t, "the writer has it", func() bool { return len(l.records) == 0 })
+		patience.Until(t, "the writer has it", func() bool { return len(l.records) == 0 })
 		l.swap(next)
 		write(l, "after")
 		old.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"ftpinhole/cmd/internal/patience"
 	"ftpinhole/cmd/internal/socket"
 
 	"github.com/google/go-cmp/cmp"
@@ -184,12 +185,12 @@ func TestHostileClients(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		if err := c.SetDeadline(patience.Deadline()); err != nil {
 			t.Fatal(err)
 		}
 		_, _ = io.WriteString(c, send) // it may be hung up on meanwhile
 		if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%s: still connected after 5 s", name)
+			t.Errorf("%s: still connected after %v", name, patience.Limit)
 		}
 		c.Close()
 	}
@@ -209,7 +210,7 @@ func TestTooManyConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := extra.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+	if err := extra.SetDeadline(patience.Deadline()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := extra.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -219,15 +220,13 @@ func TestTooManyConnections(t *testing.T) {
 	for _, c := range held {
 		c.Close()
 	}
-	for range 100 {
-		if c, err := Dial(path); err == nil {
-			if _, err = c.Status(t.Context()); err == nil {
-				return
-			}
+	patience.Until(t, "the socket answers again", func() bool {
+		c, err := Dial(path)
+		if err == nil {
+			_, err = c.Status(t.Context())
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Error("the socket does not recover")
+		return err == nil
+	})
 }
 
 func TestReadersLeaveRoomForRoot(t *testing.T) {

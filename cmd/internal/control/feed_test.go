@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"ftpinhole/cmd/internal/patience"
 	"ftpinhole/conntrack"
 )
 
@@ -63,7 +64,7 @@ func TestFeedConcurrently(t *testing.T) {
 		})
 	}
 	var seen uint64
-	late := time.After(10 * time.Second)
+	late := time.After(patience.Limit)
 	for seen < 4*each {
 		select {
 		case <-s.Ready():

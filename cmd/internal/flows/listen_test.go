@@ -11,6 +11,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"ftpinhole/cmd/internal/patience"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -19,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func await(t *testing.T, l *Listener, what string, fits func(Event) bool) []Event {
 	t.Helper()
 	var seen []Event
-	for deadline := time.After(5 * time.Second); ; {
+	for deadline := time.After(patience.Limit); ; {
 		select {
 		case ev, ok := <-l.Events():
 			if !ok {
@@ -148,7 +150,7 @@ func TestOverrunWhenBufferIsSmall(t *testing.T) {
 	// It goes on: connections are seen. So small a buffer holds not all of their
 	// events where the reader is slow: some of them are.
 	later := make(map[netip.AddrPort]bool)
-	for begun := time.Now(); time.Since(begun) < 5*time.Second; {
+	for begun := time.Now(); time.Since(begun) < patience.Limit; {
 		later[netip.MustParseAddrPort(dial(t, "127.0.0.1:2121").LocalAddr().String())] = true
 		for waited := time.After(100 * time.Millisecond); waited != nil; {
 			select {

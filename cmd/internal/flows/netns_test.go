@@ -7,9 +7,10 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ftpinhole/cmd/internal/patience"
 )
 
 // inNetNS moves the test's goroutine, and what it starts with os/exec, into a
@@ -91,7 +92,7 @@ func serve(t *testing.T, address string) {
 
 func dial(t *testing.T, address string) *net.TCPConn {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", address, patience.Limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +103,7 @@ func dial(t *testing.T, address string) *net.TCPConn {
 // echo sends n bytes and reads them back.
 func echo(t *testing.T, conn net.Conn, n int) {
 	t.Helper()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetDeadline(patience.Deadline())
 	buf := make([]byte, n)
 	if _, err := conn.Write(buf); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"github.com/mdlayher/netlink"
 	"github.com/ti-mo/conntrack"
 	"golang.org/x/sys/unix"
+
+	"ftpinhole/cmd/internal/patience"
 )
 
 // natRuleset translates in one namespace what a gateway translates between
@@ -44,7 +46,7 @@ func natNetNS(t *testing.T) {
 		command(t, "", "ip", "addr", "add", "fd00::"+last+"/64", "dev", "lo", "nodad")
 		// The kernel adds the routes of an IPv6 address when it gets to it.
 		self := netip.AddrPortFrom(netip.MustParseAddr("fd00::"+last), 9)
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := patience.Deadline(); ; time.Sleep(time.Millisecond) {
 			d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(self)}
 			if c, err := d.Dial("udp", self.String()); err == nil {
 				c.Close()
@@ -60,7 +62,7 @@ func natNetNS(t *testing.T) {
 // connect makes a connection from and to these, and returns both of its ends.
 func connect(t *testing.T, ln net.Listener, from, to netip.AddrPort) (client, server *net.TCPConn) {
 	t.Helper()
-	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from), Timeout: 5 * time.Second}
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from), Timeout: patience.Limit}
 	c, err := d.Dial("tcp", to.String())
 	if err != nil {
 		t.Fatal(err)

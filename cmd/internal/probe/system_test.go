@@ -1,13 +1,15 @@
 package probe
 
 import (
+	"bufio"
 	"context"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
-	"time"
+
+	"ftpinhole/cmd/internal/patience"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/mdlayher/netlink"
@@ -43,27 +45,69 @@ func TestNothingIsChanged(t *testing.T) {
 		}
 		return string(out)
 	}
-	monitor := exec.Command("nft", "monitor")
-	var heard strings.Builder
-	monitor.Stdout = &heard
-	if err := monitor.Start(); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(200 * time.Millisecond)
+	heard := monitor(t)
 	before := list()
 	Run(context.Background(), defaults())
-	time.Sleep(200 * time.Millisecond)
-	_ = monitor.Process.Kill()
-	_ = monitor.Wait()
 	if diff := cmp.Diff(before, list()); diff != "" {
 		t.Errorf("ruleset changed:\n%s", diff)
 	}
-	if heard.Len() > 0 {
-		t.Errorf("others heard of it: %s", heard.String())
+	if others := heard(); len(others) > 0 {
+		t.Errorf("others heard of it: %q", others)
 	}
 	if nums, err := boundQueues(); err != nil || len(nums) > 0 {
 		t.Errorf("queues left bound: %v, %v", nums, err)
 	}
+}
+
+// monitor has nft tell of each change from now on. What it returns are the lines
+// until then: two changes of its own mark the beginning and the end.
+func monitor(t *testing.T) (heard func() []string) {
+	t.Helper()
+	cmd := exec.Command("nft", "monitor")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	lines := make(chan string, 1000)
+	go func() {
+		defer close(lines)
+		for scanner := bufio.NewScanner(out); scanner.Scan(); {
+			lines <- scanner.Text()
+		}
+	}()
+
+	// Nobody knows when it begins to listen.
+	patience.Until(t, "nft monitor listens", func() bool {
+		nft(t, "add table inet begin; delete table inet begin")
+		select {
+		case <-lines:
+			return true
+		default:
+			return false
+		}
+	})
+	mark := func(name string) (before []string) {
+		t.Helper()
+		nft(t, "add table inet "+name)
+		for line := range lines {
+			if strings.HasPrefix(line, "add table inet "+name) {
+				<-lines // the generation
+				return before
+			}
+			before = append(before, line)
+		}
+		t.Fatal("nft monitor ended")
+		return nil
+	}
+	mark("listens")
+	return func() []string { return mark("end") }
 }
 
 func TestAccounting(t *testing.T) {

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ftpinhole/cmd/internal/patience"
 )
 
 // namespace moves the test's thread into a network namespace of its own, with
@@ -170,7 +172,7 @@ func (d *datagrams) expect(t testing.TB, n int) {
 
 func wait(t testing.TB, ok func() bool, what func() string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := patience.Deadline(); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal(what())
 		}

@@ -11,13 +11,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/florianl/go-nfqueue/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/mdlayher/netlink"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"ftpinhole/cmd/internal/patience"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -231,7 +232,7 @@ func TestErrorsOfTheSocket(t *testing.T) {
 				t.Errorf("stats (-want +got):\n%s", diff)
 			}
 			if tt.stops {
-				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), patience.Limit)
 				defer cancel()
 				if err := q.Run(ctx, func(*Packet) {}); !errors.Is(err, ErrStopped) {
 					t.Errorf("Run = %v, want ErrStopped", err)

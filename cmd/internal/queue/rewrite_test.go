@@ -10,9 +10,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ftpinhole/cmd/internal/patience"
 )
 
 // edit replaces length bytes of a TCP connection's one direction, from an
@@ -187,7 +188,7 @@ func through(t *testing.T, sent []byte) []byte {
 	}
 	defer s.Close()
 	for _, conn := range []net.Conn{c, s} {
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(patience.Deadline())
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ftpinhole/cmd/internal/audit"
+	"ftpinhole/cmd/internal/patience"
 	"ftpinhole/conntrack"
 )
 
@@ -122,10 +123,13 @@ func TestKill(t *testing.T) {
 		if line, err := bufio.NewReader(out).ReadString('\n'); line != "writing\n" {
 			t.Errorf("round %d: %q, %v", round, line, err)
 		}
-		// Pinholes of this round have times after those of all before.
+		// Pinholes of this round have times after those of all before. Each round is
+		// killed in another place.
 		from := pinhole(round*1000000, conntrack.Open).Time
-		eventually(t, "it writes", func() bool { return len(find(t, path, Filter{Since: from, Limit: 1, Action: conntrack.Open})) == 1 })
-		time.Sleep(time.Duration(round*70) * time.Millisecond)
+		written := 1 + 100*round
+		patience.Until(t, "it writes", func() bool {
+			return len(find(t, path, Filter{Since: from, Limit: written, Action: conntrack.Open})) == written
+		})
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +264,7 @@ func TestReadByTheGroup(t *testing.T) {
 		}
 	}
 	tr.Write(pinhole(0, conntrack.Open))
-	eventually(t, "it is written", func() bool { return len(find(t, path, Filter{})) == 1 })
+	patience.Until(t, "it is written", func() bool { return len(find(t, path, Filter{})) == 1 })
 	if got := count(group); got != "1 <nil>" {
 		t.Errorf("while the daemon runs: %s", got)
 	}

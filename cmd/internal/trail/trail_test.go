@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"ftpinhole/cmd/internal/patience"
 	"ftpinhole/conntrack"
 
 	"go.uber.org/goleak"
@@ -87,17 +88,6 @@ func find(t testing.TB, path string, f Filter) []conntrack.Record {
 	return out
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for range 1000 {
-		if ok() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("not within 10 s: %s", what)
-}
-
 // fill writes the records of n pinholes: open, use and close, and a refusal
 // for each third.
 func fill(t testing.TB, path string, n int) (records int) {
@@ -118,14 +108,14 @@ func fill(t testing.TB, path string, n int) (records int) {
 			put(pinhole(i, conntrack.Deny))
 		}
 	}
-	eventually(t, "all is taken", func() bool { return len(tr.others)+len(tr.refusals) == 0 })
+	patience.Until(t, "all is taken", func() bool { return len(tr.others)+len(tr.refusals) == 0 })
 	shut(t, tr)
 	return records
 }
 
 func TestWriteAndFind(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", FileName)
-	n := fill(t, path, 3000)
+	n := fill(t, path, patience.Amount(3000, 150))
 	if got := find(t, path, Filter{Limit: 1 << 20}); len(got) != n {
 		t.Fatalf("%d records, want %d", len(got), n)
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"ftpinhole/cmd/internal/patience"
 	"ftpinhole/conntrack"
 
 	"github.com/google/go-cmp/cmp"
@@ -269,7 +270,7 @@ func TestRemovedInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), FileName)
 	tr := open(t, path, roomy)
 	tr.Write(pinhole(0, conntrack.Open))
-	eventually(t, "it is written", func() bool { return tr.since.Load() == 0 && len(find(t, path, Filter{})) == 1 })
+	patience.Until(t, "it is written", func() bool { return tr.since.Load() == 0 && len(find(t, path, Filter{})) == 1 })
 	for _, name := range []string{path, path + "-wal", path + "-shm"} {
 		if err := os.Remove(name); err != nil {
 			t.Fatal(err)
@@ -305,7 +306,7 @@ func TestDiskFull(t *testing.T) {
 	for i := range n {
 		tr.Write(pinhole(i, conntrack.Open))
 	}
-	eventually(t, "an error", func() bool { return tr.Err() != nil })
+	patience.Until(t, "an error", func() bool { return tr.Err() != nil })
 	if err := tr.Ready(); err == nil || !strings.Contains(err.Error(), "full") {
 		t.Errorf("ready: %v", err)
 	}
@@ -315,7 +316,7 @@ func TestDiskFull(t *testing.T) {
 	if _, err := s.db.Exec("PRAGMA max_page_count = 100000"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is ready again", func() bool { return tr.Ready() == nil })
+	patience.Until(t, "it is ready again", func() bool { return tr.Ready() == nil })
 	shut(t, tr)
 	if got := find(t, path, Filter{Limit: n + 1}); len(got) != n || tr.Written() != n || tr.Buffered() != 0 {
 		t.Errorf("%d records, %d written, %d buffered, want %d", len(got), tr.Written(), tr.Buffered(), n)
@@ -348,12 +349,12 @@ func TestLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr.Write(pinhole(0, conntrack.Open))
-	eventually(t, "an error", func() bool { return tr.Err() != nil })
+	patience.Until(t, "an error", func() bool { return tr.Err() != nil })
 	tr.Write(pinhole(1, conntrack.Open))
 	if _, err := db.Exec("COMMIT"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is ready again", func() bool { return tr.Ready() == nil })
+	patience.Until(t, "it is ready again", func() bool { return tr.Ready() == nil })
 	shut(t, tr)
 	if got := find(t, path, Filter{}); len(got) != 2 {
 		t.Errorf("%d records, want 2", len(got))
@@ -415,7 +416,7 @@ func TestTooOld(t *testing.T) {
 	shut(t, tr)
 	tr = open(t, path, roomy)
 	tr.Write(pinhole(100, conntrack.Open))
-	eventually(t, "the old ones are gone", func() bool { return len(find(t, path, Filter{})) == 61 })
+	patience.Until(t, "the old ones are gone", func() bool { return len(find(t, path, Filter{})) == 61 })
 	shut(t, tr)
 	// What is pruned is not lost at the next start.
 	tr = open(t, path, roomy)
