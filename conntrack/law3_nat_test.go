@@ -64,7 +64,7 @@ func simulateMany(t *testing.T, runs, seed uint64, change func(n uint64) func(*s
 // Whatever the network does, each side of a translated session reads exactly
 // what it is to read, and conntrack sees nothing that is invalid.
 func TestLaw3TranslatedBytes(t *testing.T) {
-	const runs = 10_000
+	const runs = 10_000 / raceShare
 	change := func(n uint64) func(*simulation, *chatter) {
 		if n%5 == 0 {
 			return failing
@@ -80,7 +80,7 @@ func TestLaw3TranslatedBytes(t *testing.T) {
 // So many rewrites that those of the beginning are forgotten: what is sent again
 // then counts from what they added up to.
 func TestLaw3TranslatedBytesOfLongSessions(t *testing.T) {
-	const runs = 500
+	const runs = 500 / raceShare
 	long := func(uint64) func(*simulation, *chatter) { return func(_ *simulation, c *chatter) { c.turns = 40 } }
 	forgot := simulateMany(t, runs, 11, long, func(sim *simulation) bool {
 		for _, nat := range sim.gate.tracker.departed.byKey {
@@ -122,7 +122,7 @@ func TestLaw3TranslatedBytesProperty(t *testing.T) {
 
 // A rewritten session goes on after the daemon's death, byte for byte.
 func TestLaw6RewrittenSessionSurvives(t *testing.T) {
-	const runs = 3_000
+	const runs = 3_000 / raceShare
 	survived := simulateMany(t, runs, 6, func(uint64) func(*simulation, *chatter) { return killing },
 		func(sim *simulation) bool { return sim.gate.lives > 1 && len(sim.gate.opens) > sim.gate.before })
 	if survived < runs/4 {
