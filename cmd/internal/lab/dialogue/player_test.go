@@ -47,12 +47,19 @@ func (r result) err() error {
 	return errors.Join(append(append([]error{r.broken, r.hung}, r.opened...), r.shut...)...)
 }
 
-// prepare gives both sides the addresses of the worlds.
+// prepare gives both sides the addresses of the worlds, and the gateway routes
+// to the networks that the lab does not have.
 func prepare(t *testing.T, l *lab.Lab, worlds []dialogue.World) {
 	t.Helper()
+	routes := ""
+	for network := 1; network <= (len(worlds)-1)/hosts; network++ {
+		routes += fmt.Sprintf("route replace 10.%d.1.0/24 dev client\nroute replace 10.%[1]d.2.0/24 dev server\n", network)
+	}
+	batch(t, l, lab.Gateway, routes)
+
 	for _, where := range []lab.Where{lab.Client, lab.Server} {
 		seen := make(map[netip.Addr]bool)
-		batch := ""
+		addresses := ""
 		for _, w := range worlds {
 			own, other := w.Client, w.OtherClient
 			if where == lab.Server {
@@ -62,16 +69,21 @@ func prepare(t *testing.T, l *lab.Lab, worlds []dialogue.World) {
 				switch {
 				case seen[a]:
 				case a.Is6():
-					batch += fmt.Sprintf("addr replace %v/64 dev uplink nodad\n", a)
+					addresses += fmt.Sprintf("addr replace %v/64 dev uplink nodad\n", a)
 				default:
-					batch += fmt.Sprintf("addr replace %v/24 dev uplink\n", a)
+					addresses += fmt.Sprintf("addr replace %v/24 dev uplink\n", a)
 				}
 				seen[a] = true
 			}
 		}
-		if _, err := l.Exec(where, "sh", "-c", `printf %s "$1" | ip -batch -`, "sh", batch); err != nil {
-			t.Fatal(err)
-		}
+		batch(t, l, where, addresses)
+	}
+}
+
+func batch(t *testing.T, l *lab.Lab, where lab.Where, lines string) {
+	t.Helper()
+	if _, err := l.Exec(where, "sh", "-c", `printf %s "$1" | ip -batch -`, "sh", lines); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -3,6 +3,7 @@ package dialogue_test
 import (
 	"fmt"
 	"net/netip"
+	"testing"
 
 	"ftpinhole/cmd/internal/lab/dialogue"
 )
@@ -11,8 +12,12 @@ import (
 // in any case, so the dialogues try the other.
 var controlPorts = []uint16{21, 2121}
 
+// hosts is how many dialogues have their addresses in one pair of networks.
+const hosts = 240
+
 // worldOf gives a dialogue addresses of its own, so that all can be played at
-// once and nobody's refusals are counted together with another's.
+// once and nobody's refusals are counted together with another's. The first
+// networks are the lab's, and the gateway has to learn of the others.
 func worldOf(number int, ipv6 bool) dialogue.World {
 	if ipv6 {
 		return dialogue.World{
@@ -23,9 +28,25 @@ func worldOf(number int, ipv6 bool) dialogue.World {
 		}
 	}
 	return dialogue.World{
-		Client:      netip.AddrFrom4([4]byte{10, 0, 1, byte(10 + number)}),
-		Server:      netip.AddrFrom4([4]byte{10, 0, 2, byte(10 + number)}),
+		Client:      netip.AddrFrom4([4]byte{10, byte(number / hosts), 1, byte(10 + number%hosts)}),
+		Server:      netip.AddrFrom4([4]byte{10, byte(number / hosts), 2, byte(10 + number%hosts)}),
 		OtherClient: netip.MustParseAddr("10.0.1.3"),
 		OtherServer: netip.MustParseAddr("10.0.2.3"),
+	}
+}
+
+// Must hold: no dialogue shares its client or its server with another.
+func TestWorlds(t *testing.T) {
+	seen := make(map[netip.Addr]int)
+	for number := range 3 * hosts {
+		for _, ipv6 := range []bool{false, true} {
+			world := worldOf(number, ipv6)
+			for _, own := range []netip.Addr{world.Client, world.Server} {
+				if other, known := seen[own]; known {
+					t.Errorf("dialogues %d and %d have %v", other, number, own)
+				}
+				seen[own] = number
+			}
+		}
 	}
 }
