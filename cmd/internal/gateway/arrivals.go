@@ -58,19 +58,3 @@ type seek struct {
 	id    string
 	shard *shard
 }
-
-// seek tells of the data connections that no event told of, and answers. One
-// dump is for all that ask.
-func (c *connections) seek(all []seek) {
-	before := c.known
-	data, ok := c.dumpData()
-	for _, f := range data {
-		if _, known := before[f.ID]; !known {
-			c.data(f, true, f.State.Over(), true)
-		}
-	}
-	for _, k := range all {
-		s := k.shard
-		s.calls.put(func() { s.carryOut(s.tracker.Sought(s.clock(), k.id, ok), connection{}, nil) })
-	}
-}

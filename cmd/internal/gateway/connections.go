@@ -49,12 +49,24 @@ type connections struct {
 	// known are the data connections that the shards were told of, by their
 	// conntrack ids: no more than the kernel had at the last dump and said since.
 	known  map[uint32]struct{}
+	dumps  dumps
 	unread trouble
 }
 
+// remember takes note of the data connections that are there already: they use
+// no pinhole of ours. It is called before the first packet is read, since what
+// is opened afterwards may be used at once.
+func (c *connections) remember() {
+	data, _ := c.dump(c.dataMark)
+	c.known = make(map[uint32]struct{}, len(data))
+	for _, f := range data {
+		c.known[f.ID] = struct{}{}
+	}
+}
+
 func (c *connections) run(ctx context.Context) {
-	c.known = make(map[uint32]struct{})
-	c.dumpData() // what is there already uses no pinhole of ours
+	c.dumps.done = make(chan dump, 1)
+	defer c.dumps.running.Wait()
 	ticker := time.NewTicker(reconcileEvery)
 	defer ticker.Stop()
 	for {
@@ -71,9 +83,13 @@ func (c *connections) run(ctx context.Context) {
 				c.kill(k)
 			}
 		case <-c.seeks.ready:
-			c.seek(c.seeks.take())
+			c.dumps.seeks = append(c.dumps.seeks, c.seeks.take()...)
+			c.beginDump()
+		case d := <-c.dumps.done:
+			c.endDump(d)
 		case <-ticker.C:
-			c.reconcile()
+			c.dumps.reconcile = true
+			c.beginDump()
 		}
 	}
 }
@@ -88,7 +104,8 @@ func (c *connections) tell(f func(*shard, time.Time)) {
 func (c *connections) event(ev flows.Event) {
 	if ev.Kind == flows.Overrun {
 		c.counters.overruns.Add(1)
-		c.reconcile()
+		c.dumps.reconcile = true
+		c.beginDump()
 		return
 	}
 	if ev.Flow.Mark&c.dataMark != 0 {
@@ -113,6 +130,7 @@ func (c *connections) dataEvent(ev flows.Event) {
 	case flows.Destroy:
 		delete(c.known, f.ID)
 	}
+	c.dumps.hear(f.ID, gone)
 	over := gone || f.State.Over()
 	if over && !gone { // an event has no counters
 		if now, ok, err := c.kernel.Get(f); err == nil && ok {
@@ -182,46 +200,6 @@ func (c *connections) kill(k kill) {
 		s := k.shard
 		s.carryOut(s.tracker.Killed(s.clock(), k.src, k.dst), connection{}, nil)
 	})
-}
-
-// reconcile makes up for lost events.
-func (c *connections) reconcile() {
-	asked := c.clock()
-	before := c.known
-	data, ok := c.dumpData()
-	if !ok {
-		return
-	}
-	alive := make(map[connection]bool, len(data))
-	for _, f := range data {
-		src, dst := f.Ends()
-		alive[connection{src, dst}] = true
-		_, known := before[f.ID]
-		c.data(f, !known, f.State.Over(), true)
-	}
-	sessions, ok := c.dump(c.control)
-	if !ok {
-		return
-	}
-	c.twice.replace(sessions)
-	for _, f := range sessions {
-		client, server := f.Ends()
-		alive[connection{client, server}] = !f.State.Over()
-	}
-	c.tell(func(s *shard, now time.Time) { s.reconcile(alive, asked, now) })
-}
-
-// dumpData asks which data connections there are; from now on they are known.
-func (c *connections) dumpData() ([]flows.Flow, bool) {
-	data, ok := c.dump(c.dataMark)
-	if !ok {
-		return nil, false
-	}
-	c.known = make(map[uint32]struct{}, len(data))
-	for _, f := range data {
-		c.known[f.ID] = struct{}{}
-	}
-	return data, true
 }
 
 // dump asks for the connections that bear a mark.

@@ -15,7 +15,7 @@ import (
 type counters struct {
 	packets, panics       atomic.Uint64
 	opened, used, refused atomic.Uint64
-	overruns              atomic.Uint64
+	overruns, dumps       atomic.Uint64
 
 	closes, refusals byReason
 	// acknowledged is how long the kernel took with pinholes.

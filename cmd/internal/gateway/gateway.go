@@ -113,6 +113,7 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	path, endPath := context.WithCancel(context.WithoutCancel(ctx))
 	defer endPath()
 	g.restore()
+	g.conns.remember()
 	for i, s := range g.shards {
 		q := g.queues[i]
 		g.beat(i)

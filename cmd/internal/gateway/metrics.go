@@ -20,8 +20,9 @@ func (g *Gateway) Numbers() metrics.Numbers {
 		TablePresent: st.Table == "present", TableRebuilt: g.guard.rebuilt.Load(),
 		Opened: st.Pinholes.Opened, Used: st.Pinholes.Used,
 		Closed: g.counters.closes.all(), Denied: st.RefusedByReason,
-		EventsLost: g.events.Overruns() + g.events.Undecoded(),
-		Panics:     g.counters.panics.Load(),
+		EventsLost:     g.events.Overruns() + g.events.Undecoded(),
+		ConntrackDumps: g.counters.dumps.Load(),
+		Panics:         g.counters.panics.Load(),
 		Stores: []metrics.Store{
 			{Name: "log", Written: g.audit.Written(), Buffered: g.audit.Buffered(), Lost: g.audit.Lost()},
 			{Name: "trail", Written: g.trail.Written(), Buffered: g.trail.Buffered(), Lost: g.trail.Lost()},

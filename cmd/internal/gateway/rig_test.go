@@ -94,6 +94,7 @@ func startRig(t *testing.T, policy conntrack.Policy, first *fakeBackend, held ..
 		kernel: r.kernel, events: r.events, kills: kills, seeks: seeks, shards: []*shard{r.shard},
 		dataMark: 0x10000000, control: controlMark, clock: time.Now, log: log, counters: r.shard.counters, joinable: joins, twice: questions.twice,
 	}
+	r.conns.remember()
 	asks := &arrivals{ways: r.ways(), shards: r.conns.shards, log: log}
 	ctx, cancel := context.WithCancel(t.Context())
 	var tasks sync.WaitGroup
@@ -245,7 +246,22 @@ type fakeConntrack struct {
 	mu      sync.Mutex
 	have    map[connection]flows.Flow
 	deleted []flows.Flow
-	deaf    error // dumps fail
+	deaf    error         // dumps fail
+	slow    chan struct{} // a dump shows what was there when it began, and ends with this
+}
+
+// slowDumps makes dumps wait until the function that it returns is called.
+func (c *fakeConntrack) slowDumps() (end func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	slow := make(chan struct{})
+	c.slow = slow
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.slow = nil
+		close(slow)
+	}
 }
 
 func (c *fakeConntrack) put(f flows.Flow) flows.Flow {
@@ -275,14 +291,19 @@ func (c *fakeConntrack) Delete(f flows.Flow) error {
 
 func (c *fakeConntrack) Dump(mark, mask uint32) ([]flows.Flow, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	var list []flows.Flow
 	for _, f := range c.have {
 		if f.Mark&mask == mark {
 			list = append(list, f)
 		}
 	}
-	return list, c.deaf
+	deaf, slow := c.deaf, c.slow
+	c.mu.Unlock()
+
+	if slow != nil {
+		<-slow
+	}
+	return list, deaf
 }
 
 // fakePacket counts its verdicts.

@@ -41,6 +41,8 @@ func general(b Build) []family {
 			func(n *Numbers, put put) { put(float64(n.TableRebuilt)) }),
 		counter("conntrack_events_lost_total", "Times that news of connections got lost; a dump of conntrack makes up for it.",
 			func(n *Numbers, put put) { put(float64(n.EventsLost)) }),
+		counter("conntrack_dumps_total", "Dumps of conntrack, for news of connections that may have been lost.",
+			func(n *Numbers, put put) { put(float64(n.ConntrackDumps)) }),
 		counter("panics_total", "Bugs in the packet path; the packet went on unchanged.",
 			func(n *Numbers, put put) { put(float64(n.Panics)) }),
 	}

@@ -52,7 +52,7 @@ func newFake() *fake {
 				Kernel: &Kernel{Waiting: 5, Dropped: 6, UserDropped: 7}},
 			{Num: 2101, Packets: map[string]uint64{"accepted": 200, "unseen": 0}},
 		},
-		EventsLost: 8, Panics: 9,
+		EventsLost: 8, ConntrackDumps: 13, Panics: 9,
 		Stores: []Store{{"log", 30, 1, 2}, {"trail", 29, 3, 4}},
 	}}
 	f.acks.Observe(0.0002)
@@ -122,7 +122,7 @@ func TestValues(t *testing.T) {
 	want := map[string]float64{
 		"build_info commit=abcdef goversion=go1.26 version=1.2.3": 1,
 		"start_time_seconds": 1_790_000_000.25, "ready": 1, "table_present": 1, "table_rebuilt_total": 2,
-		"conntrack_events_lost_total": 8, "panics_total": 9,
+		"conntrack_events_lost_total": 8, "conntrack_dumps_total": 13, "panics_total": 9,
 		"sessions": 4, "half_open_sessions": 1, "pinholes": 2, "data_connections": 3,
 		"pinholes_opened_total": 10, "pinholes_used_total": 9,
 		"packets_total queue=2100 verdict=accepted": 100, "packets_total queue=2100 verdict=rewritten": 7, "packets_total queue=2100 verdict=dropped": 8, "packets_total queue=2100 verdict=unseen": 1,

@@ -27,6 +27,7 @@ type Numbers struct {
 	Closed, Denied map[string]uint64 // by reason
 	Queues         []Queue
 	EventsLost     uint64
+	ConntrackDumps uint64
 	Panics         uint64
 	Stores         []Store
 }
