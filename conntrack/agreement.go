@@ -31,10 +31,16 @@ type agreement struct {
 	ftp      bool // a client line has been an FTP command
 	notFTP   bool // the client or the server does not speak FTP
 	headless bool // the client's first bytes were not seen: opens nothing (law 6)
-	greeted  bool // 220 came
+	greeted  bool // 220, 230 or 200 came
 	loggedIn bool
-	over     bool // 221 or 421: the session is about to end
-	epsvAll  bool // RFC 2428 4
+	login    loginStep
+	// unproven: the server asked for no login, so that no dialogue has shown yet
+	// that the client speaks FTP.
+	unproven  bool
+	portFirst bool // the client's first command was PORT or EPRT
+	ragged    bool // see raggedLine
+	over      bool // 221 or 421: the session is about to end
+	epsvAll   bool // RFC 2428 4
 
 	claimed string // the latest user name answered
 	user    string // who is logged in
@@ -66,6 +72,7 @@ func (a *agreement) loseStep() {
 	clear(a.outstanding)
 	a.outstanding = a.outstanding[:0]
 	a.step, a.inferred = needCommand, true
+	a.login = max(a.login, userAnswered) // it may have been in what was missed
 }
 
 // rejoin begins anew in the middle, as after a restart: here when the clear
@@ -74,6 +81,7 @@ func (s *session) rejoin() {
 	s.loseStep()
 	s.step = inStep
 	s.joined, s.ftp, s.greeted, s.loggedIn = true, false, true, true
+	s.login, s.unproven = userAnswered, false
 	s.claimed, s.user, s.epsvAll = "", "", false
 }
 
@@ -88,6 +96,7 @@ func (t *Tracker) clientLine(now time.Time, s *session, line parser.Line) {
 	if !blank {
 		s.firstLine(cmd.Verb)
 	}
+	s.ragged = s.ragged || raggedLine(line)
 	out := command{verb: cmd.Verb, trusted: s.step == inStep, blank: blank}
 	full := len(s.outstanding) >= t.limits.Commands
 	switch cmd.Verb {
@@ -138,6 +147,7 @@ func (s *session) unanswered(c *channel) bool {
 // is a program that was made to speak to an FTP port.
 func (s *session) firstLine(v parser.Verb) {
 	if v.Known() {
+		s.portFirst = s.portFirst || !s.spoken && (v == parser.PORT || v == parser.EPRT)
 		s.ftp = true
 	} else if !s.spoken && !s.joined {
 		s.notFTP = true

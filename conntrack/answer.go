@@ -13,6 +13,7 @@ func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
 		switch rep.Code {
 		case 220, 331, 332, 530:
 			t.logout(now, s, Logout)
+			s.login = loginBehind(rep.Code)
 		}
 	}
 	if rep.Code/100 == 1 {
@@ -20,8 +21,7 @@ func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
 		return // preliminary: the final one is still to come
 	}
 	if !s.greeted && !s.joined {
-		s.greeted = rep.Code == 220
-		s.notFTP = s.notFTP || !s.greeted
+		s.greeting(rep.Code)
 		if rep.Code == 227 || rep.Code == 229 {
 			t.entered(now, s, command{}, rep)
 		}
@@ -110,21 +110,12 @@ func (t *Tracker) takeEffect(now time.Time, s *session, cmd command, code int) {
 		s.transferRefused(cmd)
 	}
 	switch cmd.verb {
-	case parser.USER:
-		if ok || code/100 == 3 || code == 530 {
-			t.logout(now, s, Logout) // RFC 959 4.1.1: the former user is flushed
-			s.claimed = cmd.user
-		}
-		s.logIn(code)
-	case parser.PASS, parser.ACCT:
-		if code == 530 {
-			t.logout(now, s, Logout)
-		}
-		s.logIn(code)
+	case parser.USER, parser.PASS, parser.ACCT:
+		t.loginAnswered(now, s, cmd, code)
 	case parser.REIN:
 		if ok {
 			t.logout(now, s, Logout)
-			s.epsvAll = false
+			s.epsvAll, s.login = false, noUser
 		}
 	case parser.QUIT:
 		if ok {
@@ -147,19 +138,4 @@ func (t *Tracker) takeEffect(now time.Time, s *session, cmd command, code int) {
 			t.openWaiting(now, s, cmd.waiting)
 		}
 	}
-}
-
-func (s *session) logIn(code int) {
-	if code == 230 || code == 232 {
-		s.loggedIn, s.user = true, s.claimed
-	}
-}
-
-// logout shuts what the user had opened; data that flows goes on.
-func (t *Tracker) logout(now time.Time, s *session, why Reason) {
-	if s.user != "" {
-		s.former = s.user
-	}
-	s.loggedIn, s.user = false, ""
-	t.shutAll(now, s, why)
 }

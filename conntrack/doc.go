@@ -14,16 +14,27 @@
 //
 //	state                    event                        effect
 //	not greeted              220                          greeted
+//	                         230, 200                     greeted and logged in: no login is wanted
 //	                         1xx                          none
 //	                         another reply, or garbage    not FTP: nothing opens, ever
 //	no client line yet       an FTP command               speaks FTP
 //	                         anything else (HTTP, SMTP,   not FTP: nothing opens, ever
 //	                         SSH, TLS, overlong)
 //	                         bytes missed                 nothing opens, ever
-//	not logged in            230, 232 to USER, PASS, ACCT logged in
+//	greeted by 230, 200,     PORT, EPRT, if one was the   denied, not_logged_in
+//	no login since           client's first command
+//	not logged in            230, 232 to USER; to PASS,   logged in
+//	                         ACCT if USER was answered
+//	                         another 2xx to USER, to PASS logged in; 220 to USER, 221, 225, 226: none
+//	                         behind USER's 3xx, to ACCT
+//	                         behind 332
+//	                         the same while others wait,  none
+//	                         if a line was not text and
+//	                         CR LF, or once out of step
+//	                         any other 2xx to PASS, ACCT  none
 //	                         331, 332; 220 to HOST        none
 //	                         PORT, EPRT, 227, 229         denied, not_logged_in
-//	logged in                USER: 2xx, 3xx, 530          pinholes shut, logged out; 230, 232: in again
+//	logged in                USER: 2xx, 3xx, 530          pinholes shut, logged out; a login: in again
 //	                         PASS, ACCT: 530              pinholes shut, logged out
 //	                         REIN: 2xx                    pinholes shut, logged out, EPSV ALL over
 //	                         QUIT: 2xx; any 421           pinholes shut, nothing opens any more

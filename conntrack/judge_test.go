@@ -70,7 +70,7 @@ func (j judge) mayOpen() string {
 	line := j.lines[last]
 	_, verbs := j.verbs()
 	replyAt, codes := j.replies()
-	if len(verbs) == 0 || !verbs[0].Known() || !j.loggedIn(codes) {
+	if len(verbs) == 0 || !verbs[0].Known() || !j.loggedIn(replyAt, codes) {
 		return ""
 	}
 	cmd := parser.ParseCommand([]byte(line.text))
@@ -112,21 +112,11 @@ func (j judge) names(v parser.Verb, text []byte) string {
 	return ""
 }
 
-// loggedIn says whether there was a greeting, and later a login that nothing
-// has ended for sure.
-func (j judge) loggedIn(codes []int) bool {
-	codes = slices.DeleteFunc(slices.Clone(codes), func(c int) bool { return c < 200 })
-	if len(codes) == 0 || codes[0] != 220 || slices.Contains(codes, 421) {
-		return false
-	}
-	return slices.Contains(codes, 230) || slices.Contains(codes, 232)
-}
-
 // blind says whether the dialogue has gone over to TLS: a greeting, and later 234
 // or 235.
 func (j judge) blind() bool {
 	_, codes := j.replies()
-	greeting := slices.Index(codes, 220)
+	greeting := slices.IndexFunc(codes, func(code int) bool { return code == 220 || code == 230 || code == 200 })
 	return greeting >= 0 && slices.ContainsFunc(codes[greeting:], func(code int) bool { return code == 234 || code == 235 })
 }
 

@@ -16,7 +16,7 @@ func (s *session) forbidden(trusted bool) Reason {
 		return NotFTP
 	case !trusted || s.headless || s.up.blind || s.down.blind && !s.down.records.between():
 		return OutOfStep
-	case s.over || !s.greeted || s.terms.LoginRequired && !s.loggedIn:
+	case s.over || !s.greeted || s.unproven && s.portFirst || s.terms.LoginRequired && !s.loggedIn:
 		return NotLoggedIn
 	}
 	return ""

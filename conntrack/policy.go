@@ -13,7 +13,7 @@ type Policy interface {
 
 // Terms are the choices of the policy that the tracker itself acts on.
 type Terms struct {
-	// LoginRequired: nothing opens before 230 or 232.
+	// LoginRequired: nothing opens before the server has let the client in.
 	LoginRequired bool
 	// WaitFor2xx: PORT and EPRT open only when the server has agreed. Real
 	// servers connect before they answer, so this is not the default.

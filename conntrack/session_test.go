@@ -19,13 +19,13 @@ var (
 	clientWords = []string{
 		"PASV", "EPSV", port, "EPRT |1|10.0.1.2|50001|", "RETR a", "LIST", "NOOP", "TYPE I",
 		"PORT 10,9,9,9,195,80", "PORT 10,0,1,2,0,22", "USER v", "PASS hunter2", "REIN", "ABOR", "QUIT",
-		"EPSV ALL", "AUTH TLS", "xyzzy", "", entering, "CCC",
+		"EPSV ALL", "AUTH TLS", "xyzzy", "", entering, "CCC", "ACCT a",
 		// As it is spelled on the wire: telnet's words, bare LF, NUL, blanks, CR CR LF.
 		"\xff\xfb\x01PASV", "NOOP\nEPSV", "\xff\xf4\xff\xf2ABOR", "port\t10, 0,1,2 ,195,81 \r", "PO\x00RT 10,0,1,2,195,82", "\xff\xfa\x01\n\xff\xf0PASV",
 	}
 	serverWords = []string{
 		"200 ok", "226 done", "150 coming", entering, extended, "227 Entering (10,0,2,2,195,81)",
-		"331 more", "230 in", "530 out", "500 no", "211-list", "211 end", " text", "220 again", "221 bye",
+		"331 more", "230 in", "530 out", "332 account", "202 superfluous", "500 no", "211-list", "211 end", " text", "220 again", "221 bye",
 		"227-Entering (10,0,2,2,195,82)", "426 cut", "225 open", "234 tls", "421 over", port,
 		"\xff\xfc\x01" + entering, "200 ok\n" + extended, "229 ok (!!!50003!)\r", "22\x007 (10,0,2,2,195,83)", "211 end\r\n" + entering,
 	}
@@ -40,9 +40,9 @@ type turn struct {
 func (u turn) bytes() string { return strings.Join(u.lines, "\r\n") + "\r\n" }
 
 func drawTurns(t *rapid.T) []turn {
-	turns := []turn{{false, []string{"220 ready"}}}
+	turns := []turn{{false, []string{rapid.SampledFrom([]string{"220 ready", "220 ready", "230 welcome", "200 welcome"}).Draw(t, "greeting")}}}
 	if rapid.Bool().Draw(t, "login") {
-		turns = append(turns, turn{true, []string{"USER u", "PASS hunter2"}}, turn{false, []string{"331 more", "230 in"}})
+		turns = append(turns, turn{true, []string{"USER u", "PASS hunter2"}}, turn{false, []string{"331 more", rapid.SampledFrom([]string{"230 in", "200 in", "202 in"}).Draw(t, "answer")}})
 	}
 	for range rapid.IntRange(1, 10).Draw(t, "turns") {
 		u := turn{client: rapid.Bool().Draw(t, "client")}
@@ -188,10 +188,15 @@ func TestLaw1WhatIsAgreedOpens(t *testing.T) {
 		{"REIN", "500 no", ""}, {"AUTH TLS", "500 no", ""}, {"QUIT", "500 no", ""}, {"USER w", "500 no", ""},
 		{"PASV", "500 no", ""}, {"PASV", "425 no", ""}, {"EPSV", "522 no", ""},
 	}
+	logins := []string{
+		"login", "S: 230 welcome\nC: NOOP\nS: 200 ok", "S: 200 welcome\nC: NOOP\nS: 200 ok",
+		"S: 220 x\nC: USER u\nS: 200 in", "S: 220 x\nC: USER u | PASS p\nS: 331 x | 202 in",
+		"S: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 332 x\nC: ACCT a\nS: 200 in",
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		st := newStage(newKernel(t, nil), testClient, testServer)
 		st.shake()
-		st.play("login")
+		st.play(rapid.SampledFrom(logins).Draw(t, "login"))
 		for i, x := range rapid.SliceOfN(rapid.SampledFrom(exchanges), 1, 20).Draw(t, "exchanges") {
 			before := len(st.records)
 			st.send(&st.c, &st.s, x.command+"\r\n", 0)
@@ -225,6 +230,9 @@ func FuzzSession(f *testing.F) {
 	f.Add([]byte("POST / HTTP/1.1\r\n\r\n"+port+"\r\n"), []byte(greet), cuts, byte(0))
 	f.Add([]byte(login+"STAT a\r\nPASV\r\n"), []byte(greet+"213-x\r\n"+entering+"\r\n213 x\r\n"+extended+"\r\n"), cuts, byte(0))
 	f.Add([]byte(login+"\xff\xf4\xff\xf2ABOR\r\nEPSV\r\n"), []byte(greet+"226 x\r\n229-x\r\n"+extended+"\r\n"), cuts, byte(0))
+	f.Add([]byte(login+"PASV\r\n"), []byte("220 x\r\n331 x\r\n202 x\r\n"+entering+"\r\n"), cuts, byte(0))
+	f.Add([]byte("USER u\r\nNOOP\r\n"+port+"\r\n"), []byte("220 x\r\n331 x\r\n200 x\r\n"), []byte{14, 33, 255, 254}, byte(0))
+	f.Add([]byte("NOOP\r\n"+port+"\r\n"), []byte("230 x\r\n200 x\r\n"), []byte{15, 12, 15, 255, 254}, byte(0))
 	f.Add([]byte(login+"PORT 198,51,100,7,195,80\r\n"), []byte(greet+"200 x\r\n"), cuts, byte(3))
 	f.Add([]byte(login+"PASV\r\n"), []byte(greet+"227 (0,0,0,0,195,80).\r\n"), []byte{28, 33, 255, 254, 41, 9, 255}, byte(5))
 	f.Add([]byte(login+port+"\r\n"), []byte(greet+"200 x\r\n"), []byte{28, 255, 30, 18, 4, 8, 255}, byte(27))

@@ -59,7 +59,8 @@ type Settings struct {
 	// ForeignPairs allows peers to announce addresses of others (FXP).
 	// Default none.
 	ForeignPairs []ForeignPair `toml:"foreign_pairs"`
-	// LoginRequired: nothing opens before 230 or 232. Default true.
+	// LoginRequired: nothing opens before the server has let the client in.
+	// Default true.
 	LoginRequired *bool `toml:"login_required"`
 	// WaitFor2xx: PORT and EPRT open with the server's 2xx only, not before.
 	// Default false, since real servers connect before they answer.

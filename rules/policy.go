@@ -20,7 +20,7 @@ type Request struct {
 
 // Terms are what the policy asks of one control session.
 type Terms struct {
-	LoginRequired    bool   // nothing opens before 230 or 232
+	LoginRequired    bool   // nothing opens before the server has let the client in
 	WaitFor2xx       bool   // PORT and EPRT open with the server's 2xx only
 	ActiveSourcePort uint16 // where active data connections come from; 0: any
 	PasvPeer         bool   // whatever address a 227 names, the server's own is meant

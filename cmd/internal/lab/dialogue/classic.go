@@ -179,6 +179,54 @@ func logins() []Dialogue {
 			Trail: used("PASV 50055"),
 		},
 		{
+			Name: "PASS answered by 202", Why: "RFC 959 5.4: superfluous; clients take any 2xx for a login",
+			Steps: transfer(s("220 ready"), c("USER u"), s("331 x"), c("PASS p"), s("202 No password needed.")),
+			Trail: used("PASV 50055"),
+		},
+		{
+			Name: "PASS answered by 200", Why: "embedded servers; clients take any 2xx for a login",
+			Steps: transfer(s("220 ready"), c("USER u"), s("331 x"), c("PASS p"), s("200 ok")),
+			Trail: used("PASV 50055"),
+		},
+		{
+			Name: "PASS answered by 220", Why: "embedded servers; clients take any 2xx for a login",
+			Steps: transfer(s("220 ready"), c("USER u"), s("331 x"), c("PASS p"), s("220 Welcome.")),
+			Trail: used("PASV 50055"),
+		},
+		{
+			Name: "USER answered by 200", Why: "embedded servers without passwords",
+			Steps: transfer(s("220 ready"), c("USER u"), s("200 ok")),
+			Trail: used("PASV 50055"),
+		},
+		{
+			Name: "332, ACCT answered by 202", Why: "RFC 959 5.4",
+			Steps: transfer(s("220 ready"), c("USER u"), s("331 x"), c("PASS p"), s("332 Need account for login."), c("ACCT a"), s("202 x")),
+			Trail: used("PASV 50055"),
+		},
+		{
+			Name: "login pipelined, PASS answered by 200-", Why: "RFC 959 4.2; lftp's sync-mode off",
+			Steps: transfer(s("220 ready"), c("USER u", "PASS p", "TYPE I"), s("331 x", "200-Welcome,", "530 users are here", "200 in", "200 x")),
+			Trail: used("PASV 50055"),
+		},
+		{
+			Name: "greeting 230", Why: "devices that want no login",
+			Steps: transfer(s("230 Welcome, no login is needed.")),
+			Trail: used("PASV 50055"),
+		},
+		{
+			Name: "greeting 200, then PORT behind TYPE", Why: "devices that want no login",
+			Steps: []Step{
+				s("200 ready"), c("TYPE I"), s("200 ok"), c("PORT {PORT}"), s("200 ok"), c("RETR a"), s("150 ok"),
+				opens(Active, Port), s("226 ok"), c("QUIT"), s("221 Goodbye."),
+			},
+			Trail: used("PORT 50055"),
+		},
+		{
+			Name: "120, greeting 230-, and a login nevertheless", Why: "devices that want no login, clients that always send one",
+			Steps: transfer(s("120 wait"), s("230-Welcome,", "220 is no code here", "230 come in"), c("USER u"), s("331 x"), c("PASS p"), s("230 x")),
+			Trail: used("PASV 50055"),
+		},
+		{
 			Name: "AUTH TLS refused", Why: "RFC 4217 4; lftp, FileZilla",
 			Steps: transfer(s("220 ready"), c("AUTH TLS"), s("504 Unknown security mechanism"), c("AUTH SSL"), s("500 no"), c("USER u"), s("331 x"), c("PASS p"), s("230 x")),
 			Trail: used("PASV 50055"),

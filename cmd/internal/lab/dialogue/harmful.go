@@ -111,6 +111,19 @@ func early() []Dialogue {
 		{Name: "PASV behind REIN", Why: "RFC 959 4.1.1", Steps: passive(in(c("REIN"), s("220 ready"))...), Trail: []string{refused}},
 		{Name: "PORT behind QUIT", Why: "RFC 959 4.1.1", Steps: active(in(c("QUIT"), s("221 Goodbye."))...), Trail: []string{refused}},
 		{Name: "PORT behind 421", Why: "RFC 959 5.4: the connection is about to be closed", Steps: active(in(s("421 Timeout."))...), Trail: []string{refused}},
+		{Name: "PORT first behind greeting 230", Why: "a client that was made to speak", Steps: active(s("230 welcome")), Trail: []string{refused}},
+		{
+			Name: "EPRT first behind greeting 200", Why: "a client that was made to speak", Trail: []string{refused, refused},
+			Steps: []Step{s("200 welcome"), c("EPRT {EPRT}"), s("200 ok"), shut(Active, Port), c("NOOP"), s("200 ok"), c("PORT {PORT}"), s("200 ok"), shut(Active, Port)},
+		},
+		{Name: "PORT before greeting 230", Why: "a client that was made to speak", Steps: append(active()[:2], s("230 welcome"), s("200 ok"), shut(Active, Port)), Trail: []string{refused}},
+		{Name: "PASV behind greeting 230 and USER", Why: "RFC 959 4.1.1", Steps: passive(s("230 welcome"), c("USER u"), s("331 x")), Trail: []string{refused}},
+		{Name: "PASV behind PASS without USER, 202", Why: "RFC 959 5.4: superfluous", Steps: passive(s("220 ready"), c("PASS p"), s("202 superfluous")), Trail: []string{refused}},
+		{Name: "PORT behind ACCT without USER, 202", Why: "RFC 959 5.4: superfluous", Steps: active(s("220 ready"), c("ACCT a"), s("202 superfluous")), Trail: []string{refused}},
+		{Name: "PORT behind ACCT in the place of PASS, 202", Why: "RFC 959 5.4: superfluous", Steps: active(s("220 ready"), c("USER u"), s("331 x"), c("ACCT a"), s("202 superfluous")), Trail: []string{refused}},
+		{Name: "PASV behind 530 and ACCT, 202", Why: "RFC 959 5.4: superfluous", Steps: passive(s("220 ready"), c("USER u"), s("331 x"), c("PASS p"), s("530 x"), c("ACCT a"), s("202 superfluous")), Trail: []string{refused}},
+		{Name: "PORT between USER and PASS, behind NOOP, 200", Why: "law 5", Steps: active(s("220 ready"), c("USER u"), s("331 x"), c("NOOP"), s("200 ok")), Trail: []string{refused}},
+		{Name: "PORT behind a line that the server takes for two", Why: "servers to which a bare CR ends a line", Steps: active(s("220 ready"), craw("USER u\rNOOP\r\nPASS p\r\nNOOP\r\n"), s("331 x", "200 ok")), Trail: []string{refused}},
 		{
 			Name: "EPSV ALL, then PORT, EPRT and PASV", Why: "RFC 2428 4",
 			Steps: inAndOut(
