@@ -20,9 +20,9 @@ func notify(state string, log *slog.Logger) {
 
 // feedWatchdog tells systemd twice in each WatchdogSec of the unit that the
 // packet path turns, and how the daemon is, until ctx is done. When it does not
-// turn, nothing is said, and systemd ends the daemon. Without a watchdog it
-// returns at once.
-func feedWatchdog(ctx context.Context, turning func(within time.Duration) error, status func() control.Status, log *slog.Logger) {
+// turn within a quarter of that time, nothing is said, and systemd ends the
+// daemon. Without a watchdog it returns at once.
+func feedWatchdog(ctx context.Context, turning func(ctx context.Context, within time.Duration) error, status func() control.Status, log *slog.Logger) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		log.Warn("systemd's watchdog is not fed: start the daemon with the unit that came with it", "err", err)
@@ -38,7 +38,7 @@ func feedWatchdog(ctx context.Context, turning func(within time.Duration) error,
 			return
 		case <-ticker.C:
 		}
-		if err := turning(interval / 2); err != nil {
+		if err := turning(ctx, interval/4); err != nil {
 			log.Error("systemd's watchdog is not fed", "err", err)
 			continue
 		}

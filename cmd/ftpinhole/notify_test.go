@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -35,7 +36,7 @@ func TestFeedWatchdog(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", "40000")
 	var stalled atomic.Bool
 	asked := make(chan time.Duration)
-	turning := func(within time.Duration) error {
+	turning := func(_ context.Context, within time.Duration) error {
 		if stalled.Load() {
 			asked <- within
 			return errors.New("it hangs")
@@ -50,8 +51,8 @@ func TestFeedWatchdog(t *testing.T) {
 		}
 	}
 	stalled.Store(true)
-	if within := <-asked; within != 20*time.Millisecond {
-		t.Errorf("the packet path must turn within %v, want 20ms", within)
+	if within := <-asked; within != 10*time.Millisecond {
+		t.Errorf("the packet path must turn within %v, want 10ms", within)
 	}
 	for heard(time.Millisecond) != "" { // what was said before it hung
 	}

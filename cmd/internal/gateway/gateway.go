@@ -27,13 +27,7 @@ const (
 	// packetsWaiting is how many packets wait for a shard in our memory; the
 	// others wait in the kernel's queue.
 	packetsWaiting = 256
-	// stalledAfter is how long a shard may be silent before the daemon gives
-	// up, so that the queue rules' bypass takes over.
-	stalledAfter = 5 * time.Second
 )
-
-// ErrStalled means that a part of the packet path stopped answering.
-var ErrStalled = errors.New("the packet path has stalled")
 
 // Gateway is the running daemon.
 type Gateway struct {
@@ -69,7 +63,7 @@ type Gateway struct {
 	joinable *joinable
 	quota    *conntrack.Quota
 	feed     control.Feed
-	beats    []atomic.Int64 // when each shard ticked last: a time.Duration since started, which no clock jump changes
+	beats    beats
 }
 
 // queued makes a queue's packet one of a shard, and counts its verdict.
@@ -116,13 +110,12 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	g.conns.remember()
 	for i, s := range g.shards {
 		q := g.queues[i]
-		g.beat(i)
 		tasks.Go(func() {
 			if err := q.Run(path, func(p *queue.Packet) { s.hand(path, queued{p, &g.verdicts[i]}) }); err != nil {
 				cancel(err)
 			}
 		})
-		tasks.Go(func() { s.run(path, func() { g.beat(i) }) })
+		tasks.Go(func() { s.run(path, func() { g.beats[i].Add(1) }) })
 	}
 	n := len(g.shards)
 	tasks.Go(func() { g.read(path, cancel, n+1, (*shard).hand) })
@@ -188,38 +181,6 @@ func (g *Gateway) joinHeld(ports []uint16) error {
 		g.joinable.add(f.Ends())
 	}
 	return nil
-}
-
-// beat says that a shard turns.
-func (g *Gateway) beat(i int) { g.beats[i].Store(int64(time.Since(g.started))) }
-
-// Turning is nil if each shard has turned within the time, and so the reader of
-// its queue is not kept waiting; else it wraps ErrStalled. A reader that ended
-// ends Run.
-func (g *Gateway) Turning(within time.Duration) error {
-	for i := range g.beats {
-		if time.Since(g.started)-time.Duration(g.beats[i].Load()) > within {
-			return fmt.Errorf("%w: queue %d", ErrStalled, g.config.QueueNum+uint16(i))
-		}
-	}
-	return nil
-}
-
-// watchdog gives up when a shard no longer turns.
-func (g *Gateway) watchdog(ctx context.Context, cancel context.CancelCauseFunc) {
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if err := g.Turning(stalledAfter); err != nil {
-			cancel(err)
-			return
-		}
-	}
 }
 
 // stopTrackers ends what is open in the records; the kernel has let go of it.

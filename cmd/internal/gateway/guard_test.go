@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -11,8 +10,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"ftpinhole/cmd/internal/config"
 )
 
 // fakeTable is a table that others can take away.
@@ -134,38 +131,4 @@ func TestGuardSaysATroubleOnce(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestWatchdogGivesUpOnAStalledShard(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := &Gateway{config: config.Default(), log: slog.New(slog.NewTextHandler(io.Discard, nil)), started: time.Now(), beats: make([]atomic.Int64, 2)}
-		g.beat(0)
-		g.beat(1)
-		ctx, cancel := context.WithCancelCause(t.Context())
-		go g.watchdog(ctx, cancel)
-		for range 20 { // both turn
-			g.beat(0)
-			g.beat(1)
-			time.Sleep(time.Second)
-		}
-		if ctx.Err() != nil {
-			t.Fatal("it gave up on shards that turn")
-		}
-		for range 8 { // one stands still
-			g.beat(0)
-			time.Sleep(time.Second)
-		}
-		if err := g.Turning(9 * time.Second); err != nil {
-			t.Errorf("of the last 9 s it says %v, want nil", err)
-		}
-		if err := g.Turning(7 * time.Second); !errors.Is(err, ErrStalled) {
-			t.Errorf("of the last 7 s it says %v, want that it has stalled", err)
-		}
-		synctest.Wait()
-		if err := context.Cause(ctx); !errors.Is(err, ErrStalled) || !strings.Contains(err.Error(), "2101") {
-			t.Errorf("got %v, want that queue 2101 has stalled", err)
-		}
-		cancel(nil)
-		synctest.Wait()
-	})
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"ftpinhole/cmd/internal/audit"
@@ -152,7 +151,7 @@ func (g *Gateway) assemble(policy *rules.Policy) {
 	limits := Limits(g.config.Limits)
 	g.quota = conntrack.NewQuota(limits)
 	kills, seeks := newMailbox[kill](), newMailbox[seek]()
-	g.beats = make([]atomic.Int64, g.config.QueueCount())
+	g.beats = make(beats, g.config.QueueCount())
 	g.verdicts = make([]verdicts, len(g.queues))
 	var recordable func() bool
 	if g.config.Audit.Required {
