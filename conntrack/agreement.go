@@ -34,8 +34,8 @@ type agreement struct {
 	greeted  bool // 220, 230 or 200 came
 	loggedIn bool
 	login    loginStep
-	// unproven: the server asked for no login, so that no dialogue has shown yet
-	// that the client speaks FTP.
+	// unproven: the server asked for no login, or the client began with OPEN, so
+	// that PORT must not be the first that shows that the client speaks FTP.
 	unproven  bool
 	portFirst bool // the client's first command was PORT or EPRT
 	ragged    bool // see raggedLine
@@ -146,6 +146,12 @@ func (s *session) unanswered(c *channel) bool {
 // firstLine judges the client's first line: whoever does not begin with FTP
 // is a program that was made to speak to an FTP port.
 func (s *session) firstLine(v parser.Verb) {
+	// It is said to a proxy, and FTP has yet to come. Whether that is FTP is
+	// judged by what follows, as if nothing had been said.
+	if v == parser.OPEN {
+		s.unproven = s.unproven || !s.spoken && !s.joined
+		return
+	}
 	if v.Known() {
 		s.portFirst = s.portFirst || !s.spoken && (v == parser.PORT || v == parser.EPRT)
 		s.ftp = true

@@ -67,6 +67,20 @@ func TestLaw5(t *testing.T) {
 			{name: "blank lines, then a command", script: "S: 220 x\nC: \"\\r\\n \\r\\n\"\nS: 500 x | 500 x\nC: USER u\nS: 230 x\nC: " + port, want: opensPORT},
 			{name: "NUL and telnet's words, then a command", script: "S: 220 x\nC: \"\\x00\\xff\\xfb\\x1fUSER u\\r\\n\"\nS: 230 x\nC: " + port, want: opensPORT},
 		}},
+		{"no client line yet: OPEN", []dialogue{
+			{name: "OPEN, then a login", script: "S: 220 proxy\nC: OPEN ftp.example.com\nS: 220 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 230 x\nC: " + port, want: opensPORT},
+			{name: "open with a port, twice, pipelined", script: "S: 220 proxy\nC: open a.example.com | open b.example.com 2121 | USER u | PASS p\nS: 500 x | 200 x | 331 x | 230 x\nC: " + port, want: opensPORT},
+			{name: "before the greeting", script: "C: OPEN h\nS: 220 x | 220 x\nC: USER u\nS: 230 x\nC: " + port, want: opensPORT},
+			{name: "its 2xx is no login", script: "S: 220 proxy\nC: OPEN h\nS: 230 x\nC: NOOP\nS: 200 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "PASS behind it is no login", script: "S: 220 proxy\nC: OPEN h\nS: 200 x\nC: PASS p\nS: 230 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "OPEN alone is not FTP", script: "S: 220 proxy\nC: OPEN h\nS: 227 x (10,0,2,2,195,80)", want: "deny unrequested 10.0.2.2:50000"},
+			{name: "HTTP behind it", script: "S: 220 proxy\nC: OPEN h | GET / HTTP/1.1 | USER u\nS: 220 x | 500 x | 230 x\nC: " + port, want: "deny not_ftp PORT 10.0.1.2:50000"},
+			{name: "the line behind it missed", script: "S: 220 proxy\nC: OPEN h\nS: 220 x\nC! GET /\nS: 230 x\nC: NOOP\nS: 200 x\nC: NOOP\nS: 200 x\nC: USER u\nS: 230 x\nC: " + port, want: "deny out_of_step PORT 10.0.1.2:50000"},
+			{name: "a longer word", script: "S: 220 x\nC: OPENSSH h | USER u\nS: 500 x | 230 x\nC: " + port, want: "deny not_ftp PORT 10.0.1.2:50000"},
+			{name: "joined", script: "join\nC: OPEN h\nS: 220 x\nC: PASV\nS: " + entering, want: "deny not_logged_in PASV 10.0.2.2:50000"},
+			{name: "SITE and a user at a host", script: "S: 220 proxy\nC: SITE ftp.example.com\nS: 220 x\nC: USER u@ftp.example.com\nS: 331 x\nC: PASS p\nS: 230 x\nC: " + port, want: opensPORT},
+			{name: "SITE is no login", script: "S: 220 proxy\nC: SITE ftp.example.com\nS: 230 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+		}},
 		{"no client line yet: anything else (HTTP, SMTP, SSH, TLS, overlong)", []dialogue{
 			{name: "HTTP", script: "C: POST / HTTP/1.1 | Host: x |  | " + port + "\nS: 220 x", want: "deny not_ftp PORT 10.0.1.2:50000"},
 			{name: "HTTP to a server that helps", script: "S: 220 x\nC: GET / HTTP/1.1 | USER u\nS: 500 x | 230 x\nC: PASV\nS: " + entering,
@@ -91,7 +105,7 @@ func TestLaw5(t *testing.T) {
 		{"no client line yet: bytes missed", []dialogue{
 			{name: "first line missed, in step again", script: "S: 220 x\nC! USER u\nS: 230 x\nC: NOOP\nS: 200 x\nC: NOOP\nS: 200 x\nC: " + port, want: "deny out_of_step PORT 10.0.1.2:50000"},
 		}},
-		{"greeted by 230, 200, no login since: PORT, EPRT, if one was the client's first command", []dialogue{
+		{"greeted by 230, 200, or begun with OPEN; no login since: PORT, EPRT, if one was the client's first command", []dialogue{
 			{name: "PORT", script: "S: 230 x\nC: " + port + "\nS: 200 x\nC: NOOP\nS: 200 x\nC: " + port,
 				want: "deny not_logged_in PORT 10.0.1.2:50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
 			{name: "EPRT behind blank lines and telnet's words", script: "S: 200 x\nC: \"\\r\\n \\r\\n\\xff\\xfb\\x01EPRT |1|10.0.1.2|50000|\\r\\n\"", want: "deny not_logged_in EPRT 10.0.1.2:50000"},
@@ -104,6 +118,11 @@ func TestLaw5(t *testing.T) {
 			{name: "PORT, then a login", script: "S: 230 x\nC: " + port + "\nS: 500 x\nC: USER u\nS: 331 x\nC: PASS p\nS: 230 x\nC: " + port,
 				want: "deny not_logged_in PORT 10.0.1.2:50000\n" + opensPORT},
 			{name: "no login required", script: "S: 230 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000",
+				change: func(_ *Config, t *Terms) { t.LoginRequired = false }},
+			{name: "OPEN, then PORT, no login required", script: "S: 220 x\nC: OPEN h\nS: 220 x\nC: " + port + "\nS: 200 x\nC: NOOP\nS: 200 x\nC: " + port,
+				want: "deny not_logged_in PORT 10.0.1.2:50000\ndeny not_logged_in PORT 10.0.1.2:50000", change: func(_ *Config, t *Terms) { t.LoginRequired = false }},
+			{name: "OPEN unanswered, then PORT", script: "S: 230 x\nC: OPEN h | " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "OPEN, then another command, no login required", script: "S: 220 x\nC: OPEN h\nS: 220 x\nC: TYPE I | " + port, want: opensPORT,
 				change: func(_ *Config, t *Terms) { t.LoginRequired = false }},
 			{name: "wait_for_2xx", script: "S: 230 x\nC: " + port + "\nS: 200 x", want: "deny not_logged_in PORT 10.0.1.2:50000", change: wait2xx},
 		}},
@@ -190,6 +209,16 @@ func TestLaw5(t *testing.T) {
 			{name: "PASS 530 when logged in", script: "login\nC: " + port + "\nS: 200 x\nC: PASS p\nS: 530 x\nC: " + port, want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
 			{name: "ACCT 530 when logged in", script: "login\nC: " + port + "\nS: 200 x\nC: ACCT a\nS: 530 x\nC: " + port, want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
 			{name: "PASS 503 when logged in", script: "login\nC: " + port + "\nS: 200 x\nC: PASS p\nS: 503 x\nwait 31s", want: opensPORT + "\nclose expired PORT 50000"},
+		}},
+		{"logged in: OPEN: 2xx, 3xx, 530", []dialogue{
+			{name: "OPEN 220", script: "login\nC: " + port + "\nS: 200 x\nC: OPEN h\nS: 220 x\nC: " + port,
+				want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "OPEN 331", script: "login\nC: OPEN u@h\nS: 331 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "OPEN 120, 220", script: "login\nC: OPEN h\nS: 120 x\nS: 220 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "OPEN 530", script: "login\nC: OPEN h\nS: 530 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "OPEN 500", script: "login\nC: " + port + "\nS: 200 x\nC: OPEN h\nS: 500 x\nwait 31s", want: opensPORT + "\nclose expired PORT 50000"},
+			{name: "OPEN, and a login", script: "login\nC: OPEN h\nS: 220 x\nC: USER v\nS: 331 x\nC: PASS p\nS: 230 x\nC: " + port, want: opensPORT},
+			{name: "OPEN behind a greeting of 230", script: "S: 230 x\nC: NOOP | OPEN h\nS: 200 x | 220 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
 		}},
 		{"logged in: REIN: 2xx", []dialogue{
 			{name: "REIN 220", script: "login\nC: " + port + "\nS: 200 x\nC: REIN\nS: 220 x\nC: " + port,

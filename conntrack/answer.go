@@ -117,6 +117,11 @@ func (t *Tracker) takeEffect(now time.Time, s *session, cmd command, code int) {
 			t.logout(now, s, Logout)
 			s.epsvAll, s.login = false, noUser
 		}
+	case parser.OPEN:
+		if ok || code/100 == 3 || code == 530 { // whoever was in was in elsewhere
+			t.logout(now, s, Logout)
+			s.login = noUser
+		}
 	case parser.QUIT:
 		if ok {
 			t.logout(now, s, Logout)

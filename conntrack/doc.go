@@ -18,11 +18,13 @@
 //	                         1xx                          none
 //	                         another reply, or garbage    not FTP: nothing opens, ever
 //	no client line yet       an FTP command               speaks FTP
+//	                         OPEN                         none: the next line is the first
 //	                         anything else (HTTP, SMTP,   not FTP: nothing opens, ever
 //	                         SSH, TLS, overlong)
 //	                         bytes missed                 nothing opens, ever
 //	greeted by 230, 200,     PORT, EPRT, if one was the   denied, not_logged_in
-//	no login since           client's first command
+//	or begun with OPEN; no   client's first command
+//	login since
 //	not logged in            230, 232 to USER; to PASS,   logged in
 //	                         ACCT if USER was answered
 //	                         another 2xx to USER, to PASS logged in; 220 to USER, 221, 225, 226: none
@@ -36,6 +38,7 @@
 //	                         PORT, EPRT, 227, 229         denied, not_logged_in
 //	logged in                USER: 2xx, 3xx, 530          pinholes shut, logged out; a login: in again
 //	                         PASS, ACCT: 530              pinholes shut, logged out
+//	                         OPEN: 2xx, 3xx, 530          pinholes shut, logged out
 //	                         REIN: 2xx                    pinholes shut, logged out, EPSV ALL over
 //	                         QUIT: 2xx; any 421           pinholes shut, nothing opens any more
 //	                         any of these without answer  none

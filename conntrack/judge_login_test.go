@@ -63,7 +63,7 @@ func (j judge) matchedLogin(at, codes []int) (in, sure bool) {
 		case line.client:
 			l.command(verb)
 		case reply == 0:
-			l.in, l.unproven = codes[0] != 220, codes[0] != 220
+			l.in, l.unproven = codes[0] != 220, l.unproven || codes[0] != 220
 		case reply > 0 && len(l.waiting) > 0:
 			if code := codes[reply]; code == 227 || code == 229 || l.mayBeLate(code) {
 				return false, false
@@ -83,9 +83,13 @@ type loginJudge struct {
 }
 
 func (l *loginJudge) command(v parser.Verb) {
+	l.waiting = append(l.waiting, v)
+	if v == parser.OPEN {
+		l.unproven = l.unproven || !l.spoken
+		return
+	}
 	l.portFirst = l.portFirst || !l.spoken && (v == parser.PORT || v == parser.EPRT)
 	l.spoken = true
-	l.waiting = append(l.waiting, v)
 }
 
 // mayBeLate: the reply may be of the transfer before the PASV or EPSV that waits.
@@ -112,6 +116,10 @@ func (l *loginJudge) answer(code int) {
 		login = l.named && (always || asked && l.wanted == verb)
 		if code == 530 {
 			l.in, l.wanted = false, parser.Unknown
+		}
+	case parser.OPEN:
+		if code/100 == 2 || code/100 == 3 || code == 530 {
+			l.in, l.named = false, false
 		}
 	case parser.REIN, parser.QUIT:
 		if code/100 == 2 {

@@ -53,12 +53,12 @@ func (j judge) replies() (at []int, codes []int) {
 }
 
 // verbs are the verbs of the client's lines, with their places; blank lines
-// are no commands.
+// are no commands, and OPEN is none of FTP's.
 func (j judge) verbs() (at []int, verbs []parser.Verb) {
 	for i, l := range j.lines {
-		if l.client && len(bytes.TrimSpace([]byte(l.text))) > 0 {
+		if verb := parser.ParseCommand([]byte(l.text)).Verb; l.client && verb != parser.OPEN && len(bytes.TrimSpace([]byte(l.text))) > 0 {
 			at = append(at, i)
-			verbs = append(verbs, parser.ParseCommand([]byte(l.text)).Verb)
+			verbs = append(verbs, verb)
 		}
 	}
 	return at, verbs

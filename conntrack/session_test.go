@@ -19,7 +19,7 @@ var (
 	clientWords = []string{
 		"PASV", "EPSV", port, "EPRT |1|10.0.1.2|50001|", "RETR a", "LIST", "NOOP", "TYPE I",
 		"PORT 10,9,9,9,195,80", "PORT 10,0,1,2,0,22", "USER v", "PASS hunter2", "REIN", "ABOR", "QUIT",
-		"EPSV ALL", "AUTH TLS", "xyzzy", "", entering, "CCC", "ACCT a",
+		"EPSV ALL", "AUTH TLS", "xyzzy", "", entering, "CCC", "ACCT a", "OPEN h",
 		// As it is spelled on the wire: telnet's words, bare LF, NUL, blanks, CR CR LF.
 		"\xff\xfb\x01PASV", "NOOP\nEPSV", "\xff\xf4\xff\xf2ABOR", "port\t10, 0,1,2 ,195,81 \r", "PO\x00RT 10,0,1,2,195,82", "\xff\xfa\x01\n\xff\xf0PASV",
 	}
@@ -232,6 +232,7 @@ func FuzzSession(f *testing.F) {
 	f.Add([]byte(login+"\xff\xf4\xff\xf2ABOR\r\nEPSV\r\n"), []byte(greet+"226 x\r\n229-x\r\n"+extended+"\r\n"), cuts, byte(0))
 	f.Add([]byte(login+"PASV\r\n"), []byte("220 x\r\n331 x\r\n202 x\r\n"+entering+"\r\n"), cuts, byte(0))
 	f.Add([]byte("USER u\r\nNOOP\r\n"+port+"\r\n"), []byte("220 x\r\n331 x\r\n200 x\r\n"), []byte{14, 33, 255, 254}, byte(0))
+	f.Add([]byte("OPEN h\r\n"+port+"\r\n"), []byte("230 x\r\n200 x\r\n"), []byte{15, 16, 15, 255, 254}, byte(0))
 	f.Add([]byte("NOOP\r\n"+port+"\r\n"), []byte("230 x\r\n200 x\r\n"), []byte{15, 12, 15, 255, 254}, byte(0))
 	f.Add([]byte(login+"PORT 198,51,100,7,195,80\r\n"), []byte(greet+"200 x\r\n"), cuts, byte(3))
 	f.Add([]byte(login+"PASV\r\n"), []byte(greet+"227 (0,0,0,0,195,80).\r\n"), []byte{28, 33, 255, 254, 41, 9, 255}, byte(5))

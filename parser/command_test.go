@@ -30,6 +30,9 @@ func TestParseCommand(t *testing.T) {
 		{"ABOR", ABOR, ""},
 		{"CWD  pub", Other, "pub"},
 		{"xsha256 a.bin", Other, "a.bin"},
+		{"OPEN ftp.example.com", OPEN, "ftp.example.com"},
+		{" open\tftp.example.com 2121 ", OPEN, "ftp.example.com 2121"},
+		{"OPENSSH x", Unknown, "OPENSSH x"},
 		{"opts utf8 on", Other, "utf8 on"},
 
 		// A pathname keeps its blanks.
@@ -66,12 +69,12 @@ func TestParseCommand(t *testing.T) {
 
 func TestVerbs(t *testing.T) {
 	var names, transfers []string
-	for v := Unknown; v <= Other; v++ {
+	for v := Unknown; v <= OPEN; v++ {
 		names = append(names, v.String())
 		if v.Transfer() {
 			transfers = append(transfers, v.String())
 		}
-		if v.Known() != (v != Unknown) {
+		if v.Known() != (v != Unknown && v != OPEN) {
 			t.Errorf("%v: Known is %v", v, v.Known())
 		}
 		if v == Unknown || v == Other {
@@ -81,11 +84,11 @@ func TestVerbs(t *testing.T) {
 			t.Errorf("%v is read as %v", v, got)
 		}
 	}
-	if v := Other + 1; v.Known() || v.String() != "UNKNOWN" {
+	if v := OPEN + 1; v.Known() || v.String() != "UNKNOWN" {
 		t.Errorf("a verb that is none: %v %v", v, v.Known())
 	}
 	if diff := cmp.Diff("UNKNOWN USER PASS ACCT REIN QUIT PORT EPRT PASV EPSV AUTH ADAT CCC ABOR HOST "+
-		"RETR STOR STOU APPE LIST NLST MLSD MLST OTHER", strings.Join(names, " ")); diff != "" {
+		"RETR STOR STOU APPE LIST NLST MLSD MLST OTHER OPEN", strings.Join(names, " ")); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff("RETR STOR STOU APPE LIST NLST MLSD", strings.Join(transfers, " ")); diff != "" {

@@ -5,7 +5,8 @@ type Verb uint8
 
 // The commands that change what a session is or which data connection comes
 // next. All the others that FTP knows are Other; what FTP does not know is
-// Unknown.
+// Unknown. OPEN is none of FTP's: a client tells a proxy with it where to connect
+// to, and speaks FTP afterwards.
 const (
 	Unknown Verb = iota
 	USER
@@ -31,6 +32,7 @@ const (
 	MLSD
 	MLST // answered on the control connection (RFC 3659 7)
 	Other
+	OPEN
 )
 
 // String gives the command as it is written on the wire, "OTHER" or "UNKNOWN".
@@ -82,12 +84,14 @@ func (v Verb) String() string {
 		return "MLST"
 	case Other:
 		return "OTHER"
+	case OPEN:
+		return "OPEN"
 	}
 	return "UNKNOWN"
 }
 
 // Known says whether FTP has a command of this name: a client whose lines
-// are not known does not speak FTP.
+// are not known does not speak FTP. OPEN is not: it alone shows nothing.
 func (v Verb) Known() bool { return v > Unknown && v <= Other }
 
 // Transfer says whether the command uses a data connection.
@@ -152,6 +156,8 @@ func verbOf(name []byte) Verb {
 		return MLSD
 	case "MLST":
 		return MLST
+	case "OPEN":
+		return OPEN
 	case "CWD", "CDUP", "SMNT", "TYPE", "STRU", "MODE", "ALLO", "REST", "RNFR", "RNTO",
 		"DELE", "RMD", "MKD", "PWD", "SITE", "SYST", "STAT", "HELP", "NOOP", // RFC 959 4.1
 		"XCWD", "XMKD", "XPWD", "XRMD", "XCUP", // RFC 775, RFC 1123 4.1.3.1

@@ -227,6 +227,44 @@ func logins() []Dialogue {
 			Trail: used("PASV 50055"),
 		},
 		{
+			Name: "OPEN host as the first line", Why: "FTP proxies; controllers of machines",
+			Steps: transfer(
+				s("220 proxy ready"), c("OPEN ftp.example.com"), s("220 connected to ftp.example.com"),
+				c("USER u"), s("331 x"), c("PASS p"), s("230 x"),
+			),
+			Trail: used("PASV 50055"),
+		},
+		{
+			Name: "open host port in lower case, active", Why: "FTP proxies",
+			Steps: []Step{
+				s("220 proxy ready"), c("open ftp.example.com 2121"), s("120 wait"), s("200 connected"),
+				c("USER u"), s("331 x"), c("PASS p"), s("230 x"), c("PORT {PORT}"), s("200 ok"), c("RETR a"), s("150 ok"),
+				opens(Active, Port), s("226 ok"), c("QUIT"), s("221 Goodbye."),
+			},
+			Trail: used("PORT 50055"),
+		},
+		{
+			Name: "OPEN refused, USER user@host", Why: "FTP proxies: clients that try one way after the other",
+			Steps: transfer(
+				s("220 proxy ready"), c("OPEN ftp.example.com"), s("500 Unknown command."),
+				c("USER u@ftp.example.com"), s("331 x"), c("PASS p"), s("230 x"),
+			),
+			Trail: used("PASV 50055"),
+		},
+		{
+			Name: "SITE host, cut over segments", Why: "FTP proxies",
+			Steps: transfer(
+				s("220 proxy ready"), c("SITE ftp.example.com").cut(2, 9), s("220 connected"),
+				c("USER u"), s("331 x"), c("PASS p"), s("230 x"),
+			),
+			Trail: used("PASV 50055"),
+		},
+		{
+			Name: "OPEN later, and a login there", Why: "FTP proxies: from one server to the next",
+			Steps: transfer(in(c("OPEN other.example.com"), s("220 connected"), c("USER u"), s("331 x"), c("PASS p"), s("230 x"))...),
+			Trail: used("PASV 50055"),
+		},
+		{
 			Name: "AUTH TLS refused", Why: "RFC 4217 4; lftp, FileZilla",
 			Steps: transfer(s("220 ready"), c("AUTH TLS"), s("504 Unknown security mechanism"), c("AUTH SSL"), s("500 no"), c("USER u"), s("331 x"), c("PASS p"), s("230 x")),
 			Trail: used("PASV 50055"),

@@ -137,6 +137,13 @@ func notFTP() []Dialogue {
 			},
 		},
 		{
+			Name: "OPEN, then HTTP", Why: "OPEN alone does not speak FTP", Trail: refused,
+			Steps: []Step{
+				s("220 proxy ready"), c("OPEN {SERVER}"), s("220 connected"), c("POST / HTTP/1.1", "Host: {SERVER}", ""), s("500 ?", "500 ?", "500 ?"),
+				c("USER u"), s("331 x"), c("PASS p"), s("230 x"), c("PORT {PORT}"), shut(Active, Port), s("200 ok"), shut(Active, Port),
+			},
+		},
+		{
 			Name: "a proxy's URL with CR LF and PORT in it", Why: "CSCdr09226", Trail: refused,
 			Steps: []Step{
 				s("220 ready"), c("GET ftp://{SERVER}/a", "USER u", "PASS p", "PORT {PORT}"), shut(Active, Port),

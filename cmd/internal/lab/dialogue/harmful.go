@@ -111,6 +111,9 @@ func early() []Dialogue {
 		{Name: "PASV behind REIN", Why: "RFC 959 4.1.1", Steps: passive(in(c("REIN"), s("220 ready"))...), Trail: []string{refused}},
 		{Name: "PORT behind QUIT", Why: "RFC 959 4.1.1", Steps: active(in(c("QUIT"), s("221 Goodbye."))...), Trail: []string{refused}},
 		{Name: "PORT behind 421", Why: "RFC 959 5.4: the connection is about to be closed", Steps: active(in(s("421 Timeout."))...), Trail: []string{refused}},
+		{Name: "PASV behind OPEN, 230", Why: "what a proxy says of a connection is no login", Steps: passive(s("220 proxy"), c("OPEN h"), s("230 connected"), c("TYPE I"), s("200 ok")), Trail: []string{refused}},
+		{Name: "PORT behind OPEN in a session that was logged in", Why: "the login was elsewhere", Steps: active(in(c("OPEN h"), s("220 connected"))...), Trail: []string{refused}},
+		{Name: "PORT behind OPEN and greeting 230", Why: "a client that was made to speak", Steps: active(s("230 proxy"), c("OPEN h")), Trail: []string{refused}},
 		{Name: "PORT first behind greeting 230", Why: "a client that was made to speak", Steps: active(s("230 welcome")), Trail: []string{refused}},
 		{
 			Name: "EPRT first behind greeting 200", Why: "a client that was made to speak", Trail: []string{refused, refused},
@@ -156,6 +159,7 @@ func late() []Dialogue {
 		},
 		{Name: "port behind QUIT", Why: "law 5", Steps: passive(c("QUIT"), s("221 Goodbye.")), Trail: []string{opened, "close logout 50055"}},
 		{Name: "port behind REIN", Why: "RFC 959 4.1.1", Steps: passive(c("REIN"), s("220 ready")), Trail: []string{opened, "close logout 50055"}},
+		{Name: "port behind OPEN", Why: "the login was elsewhere", Steps: passive(c("OPEN h"), s("220 connected")), Trail: []string{opened, "close logout 50055"}},
 		{Name: "port behind a second USER", Why: "RFC 959 4.1.1", Steps: passive(c("USER other"), s("331 x")), Trail: []string{opened, "close logout 50055"}},
 		{Name: "port behind 421", Why: "RFC 959 5.4", Steps: passive(s("421 Timeout.")), Trail: []string{opened, "close logout 50055"}},
 		{Name: "port behind FIN", Why: "law 4", Steps: passive(Step{From: Client, End: FIN}, Step{From: Server, End: FIN}), Trail: []string{opened, "close session_end 50055"}},
