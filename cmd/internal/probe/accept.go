@@ -99,7 +99,6 @@ func (rs *ruleset) judge(cfg Config, c *chain, pkt packet) Row {
 	if !marked {
 		w.pkt.mark = 0
 	}
-	const conntrackAt = -200 // NF_IP_PRI_CONNTRACK
 	if (c.hook == prerouting || c.hook == output) && c.priority < conntrackAt {
 		w.pkt.state = stateInvalid
 	}

@@ -103,6 +103,12 @@ func TestLegacyOtherRows(t *testing.T) {
 		{"mark saved", "iptables-legacy -t mangle -A POSTROUTING -j CONNMARK --save-mark", "mark", Warning, "chain POSTROUTING of table mangle of iptables-legacy"},
 		{"mark restored", "iptables-legacy -t mangle -A PREROUTING -j CONNMARK --restore-mark", "mark", Warning, "chain PREROUTING of table mangle of iptables-legacy copies bits 0x30000000"},
 		{"mark compared", "iptables-legacy -t mangle -A PREROUTING -m connmark --mark 7 -j ACCEPT", "mark", Warning, "rule 1 of chain PREROUTING of table mangle of iptables-legacy compares"},
+		{"notrack", "iptables-legacy -t raw -A PREROUTING -p udp -j ACCEPT; iptables-legacy -t raw -A PREROUTING -p tcp --dport 21 -j NOTRACK", "notrack", Error, "rule 2 of chain PREROUTING of table raw of iptables-legacy takes"},
+		{"CT --notrack, IPv6", "ip6tables-legacy -t raw -A PREROUTING -p tcp --dport 21 --syn -j CT --notrack", "notrack", Error, "rule 1 of chain PREROUTING of table raw of ip6tables-legacy takes"},
+		{"notrack of all but SYNs", "iptables-legacy -t raw -A PREROUTING -p tcp --dport 21 ! --syn -j CT --notrack", "notrack", Error, "rule 1"},
+		{"notrack in output", "iptables-legacy -t raw -A OUTPUT -p tcp --dport 21 -j NOTRACK", "notrack", OK, ""},
+		{"synproxy", "iptables-legacy -t raw -A PREROUTING -p tcp --dport 21 --syn -j CT --notrack; iptables-legacy -A FORWARD -p tcp -m conntrack --ctstate INVALID,UNTRACKED -j SYNPROXY --mss 1460", "synproxy", Error, "rule 1 of chain FORWARD of table filter of iptables-legacy answers"},
+		{"synproxy of another port", "iptables-legacy -A FORWARD -p tcp --dport 80 -j SYNPROXY --mss 1460", "synproxy", OK, ""},
 		{"a range is open", "iptables-legacy -P FORWARD DROP; iptables-legacy -A FORWARD -p tcp -m multiport --dports 50000:51000 -j ACCEPT", "open ports", Warning, "50000"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -111,7 +117,11 @@ func TestLegacyOtherRows(t *testing.T) {
 			if row := worst(t, defaults(), tt.row); row.Level != tt.level || !strings.Contains(row.Detail, tt.detail) {
 				t.Errorf("%+v, want %v, %q", row, tt.level, tt.detail)
 			} else if row.Level == Error {
-				shell(t, row.Mend)
+				_, deletion, found := strings.Cut(row.Mend, "delete it: ")
+				if !found {
+					deletion = row.Mend
+				}
+				shell(t, deletion)
 				if after := worst(t, defaults(), tt.row); after.Level == Error {
 					t.Errorf("after %s: %s", row.Mend, after.Detail)
 				}

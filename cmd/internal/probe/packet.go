@@ -35,6 +35,7 @@ const (
 	stateEstablished = 1 << 1
 	stateRelated     = 1 << 2
 	stateNew         = 1 << 3
+	stateUntracked   = 1 << 6
 )
 
 // packet is what is played through the ruleset.
@@ -43,6 +44,7 @@ type packet struct {
 	state        uint32
 	reply        bool   // of the connection's reply direction
 	sport, dport uint16 // 0: unknown
+	flags        uint8  // of TCP; 0: unknown
 	mark         uint32 // ct mark, of which
 	markKnown    uint32 // these bits are known
 }
@@ -120,6 +122,9 @@ func (p packet) payload(base, offset, n uint32) bits {
 		}
 		if p.dport != 0 {
 			put(2, binary.BigEndian.AppendUint16(nil, p.dport))
+		}
+		if p.flags != 0 {
+			put(13, []byte{p.flags})
 		}
 	case base == unix.NFT_PAYLOAD_NETWORK_HEADER && p.family == unix.NFPROTO_IPV4:
 		put(9, []byte{unix.IPPROTO_TCP})

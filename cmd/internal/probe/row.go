@@ -80,12 +80,13 @@ func Run(ctx context.Context, cfg Config) []Row {
 	backend, expects := expectations(cfg)
 	rows = append(rows, backend)
 	rows = append(rows, k.conntrackRows(ctx)...)
-	rows = append(rows, accounting(), window(), landlocked(), kernelVersion(expects))
+	rows = append(rows, accounting(), window(), forgotten(), landlocked(), kernelVersion(expects))
 	if rs != nil {
 		rows = append(rows, acceptLines(rs, cfg, expects)...)
 		rows = append(rows, openRanges(rs, cfg)...)
 		rows = append(rows, helpers(rs, cfg)...)
 		rows = append(rows, flowtables(rs, cfg)...)
+		rows = append(rows, untracked(rs, cfg)...)
 		rows = append(rows, marks(rs, cfg)...)
 	}
 	return rows

@@ -99,6 +99,7 @@ type element struct {
 	key, end    []byte
 	intervalEnd bool
 	verdict     *verdict
+	object      string // of a map of objects
 }
 
 type verdict struct {
@@ -122,6 +123,7 @@ type ruleset struct {
 	k          *kernel
 	chains     map[chainKey]*chain
 	helpers    map[objectKey]string // ct helper objects: the helper's name
+	proxies    map[objectKey]bool   // synproxy objects
 	flowtables []flowtable
 	sets       map[objectKey][]element // read when asked for
 	unread     []Row                   // of the old iptables
@@ -130,7 +132,7 @@ type ruleset struct {
 func (k *kernel) ruleset() (*ruleset, error) {
 	rs := &ruleset{
 		k: k, chains: make(map[chainKey]*chain),
-		helpers: make(map[objectKey]string), sets: make(map[objectKey][]element),
+		helpers: make(map[objectKey]string), proxies: make(map[objectKey]bool), sets: make(map[objectKey][]element),
 	}
 	for _, part := range []struct {
 		what string
@@ -143,6 +145,9 @@ func (k *kernel) ruleset() (*ruleset, error) {
 		{"ct helpers", unix.NFT_MSG_GETOBJ, func(ae *netlink.AttributeEncoder) {
 			ae.Uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_CT_HELPER)
 		}, rs.addHelper},
+		{"synproxies", unix.NFT_MSG_GETOBJ, func(ae *netlink.AttributeEncoder) {
+			ae.Uint32(unix.NFTA_OBJ_TYPE, objectSynproxy)
+		}, rs.addSynproxy},
 		{"flowtables", unix.NFT_MSG_GETFLOWTABLE, nil, rs.addFlowtable},
 	} {
 		msgs, err := k.dump(part.msg, unix.NFPROTO_UNSPEC, part.put)
@@ -225,6 +230,11 @@ func (rs *ruleset) addHelper(family uint8, a map[uint16][]byte) error {
 	return nil
 }
 
+func (rs *ruleset) addSynproxy(family uint8, a map[uint16][]byte) error {
+	rs.proxies[objectKey{family, text(a[unix.NFTA_OBJ_TABLE]), text(a[unix.NFTA_OBJ_NAME])}] = true
+	return nil
+}
+
 func (rs *ruleset) addFlowtable(family uint8, a map[uint16][]byte) error {
 	const table, name = 1, 2 // NFTA_FLOWTABLE_TABLE, NFTA_FLOWTABLE_NAME
 	rs.flowtables = append(rs.flowtables, flowtable{family, text(a[table]), text(a[name])})
@@ -283,6 +293,7 @@ func (rs *ruleset) elements(family uint8, table, set string) ([]element, error) 
 				key: dataValue(a[unix.NFTA_SET_ELEM_KEY]), end: dataValue(a[keyEnd]),
 				intervalEnd: flags&unix.NFT_SET_ELEM_INTERVAL_END != 0,
 				verdict:     dataVerdict(a[unix.NFTA_SET_ELEM_DATA]),
+				object:      text(a[unix.NFTA_SET_ELEM_OBJREF]),
 			})
 		}
 	}

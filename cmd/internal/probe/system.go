@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -127,6 +128,33 @@ func window() Row {
 			Mend:   setSysctl(key, "0")}
 	}
 	return Row{Name: name, Detail: "segments out of the window are invalid (" + sysctl(key) + "=0)"}
+}
+
+// forgotten looks what becomes of sessions that are alive when conntrack forgets
+// them: by conntrack -F, in a failover, or because they were idle for longer
+// than its timeout.
+func forgotten() Row {
+	const (
+		name         = "forgotten sessions"
+		loose, limit = "nf_conntrack_tcp_loose", "nf_conntrack_tcp_timeout_established"
+		least        = 2*60*60 + 4*60 // RFC 5382, REQ-5
+		usual        = "432000"
+	)
+	value, err := conntrackSysctl(loose)
+	if err != nil {
+		return Row{Name: name, Detail: "not known: conntrack is not loaded"}
+	}
+	idle, err := conntrackSysctl(limit)
+	if seconds, broken := strconv.Atoi(idle); err == nil && broken == nil && seconds < least {
+		return Row{Name: name, Level: Warning,
+			Detail: sysctl(limit) + "=" + idle + ": conntrack forgets a session while a transfer takes longer; the server speaks first then, and the firewall drops that, or conntrack takes the server for the client and nothing more is read",
+			Mend:   setSysctl(limit, usual)}
+	}
+	if value == "0" {
+		return Row{Name: name, Detail: "a session that conntrack forgets is not picked up again, and hangs (" + sysctl(loose) + "=0)"}
+	}
+	return Row{Name: name, Detail: "a session that conntrack forgets is picked up again with its client's next segment (" + sysctl(loose) + "=" + value +
+		"); if the server speaks first, conntrack takes it for the client, and nothing more is read"}
 }
 
 // landlocked looks whether the kernel can keep the daemon from files.

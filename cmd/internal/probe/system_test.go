@@ -27,8 +27,8 @@ func TestAllRows(t *testing.T) {
 		}
 	}
 	want := []string{"capabilities", "nft", "queue statement", "translation", "queue", "backend", "conntrack", "events", "accounting",
-		"window", "landlock", "kernel",
-		"accept line", "open ports", "kernel helper", "flowtable", "mark"}
+		"window", "forgotten sessions", "landlock", "kernel",
+		"accept line", "open ports", "kernel helper", "flowtable", "notrack", "synproxy", "mark"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
@@ -132,6 +132,32 @@ func TestWindow(t *testing.T) {
 		row := worst(t, defaults(), "window")
 		if row.Level != level || level != OK && !strings.Contains(row.Mend, "sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=0") {
 			t.Errorf("nf_conntrack_tcp_be_liberal=%s: %+v", value, row)
+		}
+	}
+}
+
+func TestForgotten(t *testing.T) {
+	for _, tt := range []struct {
+		loose, timeout string
+		level          Level
+		detail         string
+	}{
+		{"1", "432000", OK, "is picked up again with its client's next segment"},
+		{"1", "7440", OK, "is picked up again"},
+		{"1", "7439", Warning, "nf_conntrack_tcp_timeout_established=7439"},
+		{"0", "432000", OK, "is not picked up again"},
+		{"0", "600", Warning, "nf_conntrack_tcp_timeout_established=600"},
+	} {
+		inNetNS(t)
+		for key, value := range map[string]string{"loose": tt.loose, "timeout_established": tt.timeout} {
+			if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_tcp_"+key, []byte(value), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		row := worst(t, defaults(), "forgotten sessions")
+		if row.Level != tt.level || !strings.Contains(row.Detail, tt.detail) ||
+			row.Level != OK && !strings.Contains(row.Mend, "sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=432000") {
+			t.Errorf("%+v: %+v", tt, row)
 		}
 	}
 }

@@ -148,6 +148,8 @@ func (w *walk) rule(c *chain, r rule) (matches answer, verdicts []verdict) {
 			switch {
 			case !immediate: // a map of objects; what is not in it ends the rule
 				a, _ = w.lookupObject(c, &regs, e)
+			case kind == objectSynproxy:
+				verdicts = append(verdicts, verdict{code: nfStolen})
 			case kind != counter && kind != unix.NFT_OBJECT_CT_HELPER:
 				a = maybe // a limit or a quota
 			}
@@ -193,6 +195,8 @@ func (w *walk) rule(c *chain, r rule) (matches answer, verdicts []verdict) {
 			verdicts = append(verdicts, target(e)...)
 		case "reject":
 			verdicts = append(verdicts, verdict{code: nfDrop})
+		case "synproxy":
+			verdicts = append(verdicts, verdict{code: nfStolen})
 		case "queue":
 			verdicts = append(verdicts, verdict{code: nfQueue})
 		default: // limit, fib, socket, and what is yet to come

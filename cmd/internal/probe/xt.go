@@ -46,6 +46,7 @@ func (p packet) conntrack(rev uint32, info []byte) answer {
 		flags, inverted, states = 146, 148, 150 // match_flags, invert_flags, state_mask
 		byState                 = 1             // XT_CONNTRACK_STATE
 		alias                   = 1 << 13       // XT_CONNTRACK_STATE_ALIAS: it was -m state
+		untracked               = 1 << 8        // XT_CONNTRACK_STATE_UNTRACKED, which is another bit here
 	)
 	mask := uint32(info[states])
 	if rev >= 2 {
@@ -54,7 +55,11 @@ func (p packet) conntrack(rev uint32, info []byte) answer {
 	if native16(info, flags)&byState == 0 {
 		return maybe
 	}
-	a := sure(mask&p.state != 0)
+	state := p.state
+	if state == stateUntracked {
+		state = untracked
+	}
+	a := sure(mask&state != 0)
 	if native16(info, inverted)&byState != 0 {
 		a = a.not()
 	}
@@ -65,11 +70,24 @@ func (p packet) conntrack(rev uint32, info []byte) answer {
 }
 
 func (p packet) tcp(info []byte) answer {
-	const invertSource, invertDest = 1, 2 // XT_TCP_INV_SRCPT, XT_TCP_INV_DSTPT
+	const invertSource, invertDest, invertFlags = 1, 2, 4 // XT_TCP_INV_SRCPT, XT_TCP_INV_DSTPT, XT_TCP_INV_FLAGS
 	a := between(p.sport, native16(info, 0), native16(info, 2), info[11]&invertSource != 0)
 	a = min(a, between(p.dport, native16(info, 4), native16(info, 6), info[11]&invertDest != 0))
-	if info[8] != 0 || info[9] != 0 { // an option, or flags
+	if info[8] != 0 { // an option
 		a = min(a, maybe)
+	}
+	return min(a, p.hasFlags(info[9], info[10], info[11]&invertFlags != 0))
+}
+
+func (p packet) hasFlags(mask, want uint8, invert bool) answer {
+	a := sure(p.flags&mask == want)
+	switch {
+	case mask == 0:
+		return yes
+	case p.flags == 0:
+		return maybe
+	case invert:
+		return a.not()
 	}
 	return a
 }
