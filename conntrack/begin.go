@@ -25,7 +25,6 @@ func (t *Tracker) join(now time.Time, p *Packet) (s *session, toServer bool) {
 		return nil, false
 	}
 	if s = t.begin(now, key.client, key.server); s == nil {
-		t.ended.add(key) // one refusal, not one for each of its packets
 		return nil, false
 	}
 	s.rejoin()
@@ -40,12 +39,18 @@ func localClient(p *Packet, toServer bool) bool {
 
 // begin makes a session, unless a limit forbids it.
 func (t *Tracker) begin(now time.Time, client, server netip.AddrPort) *session {
-	if nat := t.departed.byKey[sessionKey{client, server}]; nat != nil {
+	key := sessionKey{client, server}
+	if nat := t.departed.byKey[key]; nat != nil {
 		t.forgetTranslated(nat)
 	}
+	t.strays.drop(key)
 	if why := t.quota.take(client.Addr(), 1, 0); why != "" {
 		t.deny(now, nil, Record{FlowID: t.ids.next(), Client: client, Server: server}, why)
+		t.ended.add(key, 0) // one refusal, not one for each of its packets
 		return nil
+	}
+	if t.lapsed.Len() > 0 && t.quota.crowded(client.Addr()) {
+		t.makeRoom(now)
 	}
 	s := t.newSession(now, client, server)
 	if t.translates {

@@ -73,6 +73,16 @@
 //	joined or once out of    227, 229                     inferred: to a denied port denied, denied_port
 //	step, and in step again
 //
+// # Forgotten by conntrack
+//
+// A flush, a timeout or another gateway can make conntrack forget a session that
+// is alive; its next packet is picked up as a new connection. The session is kept,
+// with all that is known of it (not FTP, logged in or not, TLS), and goes on when
+// a packet has both of its numbers exactly: what comes next, and what the other
+// side has sent. conntrack is asked for its translation before the next one is
+// read: with another, it is not the same session. What does not go on is denied,
+// out_of_step, when it negotiates.
+//
 // # Translation
 //
 // Where the gateway translates a session's addresses (NAT), an endpoint that

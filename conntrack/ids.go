@@ -23,18 +23,19 @@ const maxGraves = 4096
 // graves remembers the sessions that ended last, lest a late retransmit be
 // taken for a session to join.
 type graves struct {
-	have  map[sessionKey]struct{}
+	have  map[sessionKey]uint64 // their flow ids
 	queue []sessionKey
 }
 
-func (g *graves) add(k sessionKey) {
+func (g *graves) add(k sessionKey, flowID uint64) {
 	if g.have == nil {
-		g.have = make(map[sessionKey]struct{})
+		g.have = make(map[sessionKey]uint64)
 	}
 	if g.has(k) {
+		g.have[k] = flowID
 		return
 	}
-	g.have[k] = struct{}{}
+	g.have[k] = flowID
 	g.queue = append(g.queue, k)
 	if len(g.queue) > maxGraves {
 		delete(g.have, g.queue[0])
@@ -46,3 +47,6 @@ func (g *graves) has(k sessionKey) bool {
 	_, ok := g.have[k]
 	return ok
 }
+
+// drop forgets one of them. Its place in the queue stays until its turn.
+func (g *graves) drop(k sessionKey) { delete(g.have, k) }

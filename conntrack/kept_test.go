@@ -20,7 +20,8 @@ func TestRewrittenUntilForgotten(t *testing.T) {
 		"over":              {"login\nC: " + port + "\nC RST", true, 0},
 		"over for long":     {"login\nC: " + port + "\nC RST\nwait 119s", true, 0},
 		"over for ever":     {"login\nC: " + port + "\nC RST\nwait 121s", false, 1},
-		"gone":              {"login\nC: " + port + "\ngone", false, 1},
+		"gone":              {"login\nC: " + port + "\ngone", true, 0},
+		"gone for good":     {"login\nC: " + port + "\ngone for good", false, 1},
 		"over and gone":     {"login\nC: " + port + "\nC RST\ngone", false, 1},
 		"the kernel fails":  {"login\nfail\nC: " + port, false, 1},
 	} {
@@ -336,7 +337,7 @@ func TestLaw8GoneWhileTheKernelHangs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := loggedIn(t, behindNAT, nil)
-			st.play(script + "\ngone\nspeak")
+			st.play(script + "\ngone for good\nspeak")
 			if st.kept != nil {
 				t.Errorf("kept %s", st.kept)
 			}

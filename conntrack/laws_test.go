@@ -150,8 +150,8 @@ func TestLaw4(t *testing.T) {
 		{name: "RST of the client", script: "login\nC: PASV\nS: " + entering + "\nC RST", want: opensPASV + "\nclose session_end PASV 50000"},
 		{name: "both FIN", script: "login\nC: PASV\nS: " + entering + "\nC FIN\nS FIN", want: opensPASV + "\nclose session_end PASV 50000"},
 		{name: "FIN of one side", script: "login\nC: PASV\nS: " + entering + "\nC FIN\nuse 40001", want: opensPASV + "\nuse PASV 50000"},
-		{name: "gone", script: "login\nC: PASV\nS: " + entering + "\ngone", want: opensPASV + "\nclose session_end PASV 50000"},
-		{name: "gone, while not yet established", script: "login\nC: PASV\nS: " + entering + "\nuse 40001\ngone",
+		{name: "gone", script: "login\nC: PASV\nS: " + entering + "\nwait 1s\ngone", want: opensPASV + "\nclose session_end PASV 50000"},
+		{name: "gone, while not yet established", script: "login\nC: PASV\nS: " + entering + "\nuse 40001\nwait 1s\ngone",
 			want: opensPASV + "\nuse PASV 50000\nclose session_end PASV 50000"},
 		{name: "gone, while data flows", script: "login\nC: PASV\nS: " + entering + "\nuse 40001\nestablished\ngone\nended",
 			want: opensPASV + "\nuse PASV 50000\nclose finished PASV 50000"},
@@ -246,9 +246,9 @@ func TestLaw6(t *testing.T) {
 		{name: "joined before 530", script: "join\nC: PASV\nS: 530 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
 		{name: "joined at USER", script: "join\nC: USER u\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
 		{name: "joined, logging in", script: "join\nC: USER u\nS: 331 x\nC: PASS p\nS: 230 x\nC: " + port, want: opensPORT},
-		{name: "not joined", script: "join\nC: " + port, want: "",
+		{name: "not joined", script: "join\nC: " + port, want: "deny out_of_step PORT 10.0.1.2:50000",
 			change: func(c *Config, _ *Terms) { c.Join = func(_, _ netip.AddrPort) bool { return false } }},
-		{name: "nobody to ask", script: "join\nC: " + port, want: "", change: func(c *Config, _ *Terms) { c.Join = nil }},
+		{name: "nobody to ask", script: "join\nC: " + port, want: "deny out_of_step PORT 10.0.1.2:50000", change: func(c *Config, _ *Terms) { c.Join = nil }},
 		{name: "first bytes of the client not seen", script: `
 			S: 220 x
 			C! POST / HTTP/1.1

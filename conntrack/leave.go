@@ -32,7 +32,8 @@ func (t *Tracker) Outgoing(p *Packet) (Segment, bool) {
 	if q == nil {
 		return Segment{}, false
 	}
-	if p.Flags&RST == 0 && s.ahead(d, p.Seq) {
+	// Of a lapsed session nothing is read, and so nothing waits for its turn.
+	if p.Flags&RST == 0 && s.lapsed == nil && s.ahead(d, p.Seq) {
 		return q.leaveAhead(p, d.next, t.scratch(p)), true
 	}
 	return q.leave(p, t.scratch(p))

@@ -113,7 +113,7 @@ func TestOutsidePortIsGivenBack(t *testing.T) {
 		"waiting, another answer": {waits, "C: " + port + "\nS: 227 x", 0},
 		"waiting, out of step":    {waits, "C: " + port + "\nS! 200 x\nC: NOOP", 0},
 		"waiting, out of step and the client speaks": {waits, "C: " + port + "\nS! 200 x\nC: NOOP | NOOP", 0},
-		"waiting, gone":       {waits, "C: " + port + "\ngone", 0},
+		"waiting, gone":       {waits, "C: " + port + "\ngone for good", 0},
 		"waiting, too many":   {waits, "C: " + strings.Repeat(port+" | ", 5) + port, 1},
 		"waiting, for others": {waits, "C: PORT 10,0,1,2,195,1 | PORT 10,0,1,2,195,2 | PORT 10,0,1,2,195,3 | PORT 10,0,1,2,195,4 | PORT 10,0,1,2,195,5", 4},
 	} {

@@ -344,6 +344,8 @@ func (st *stage) sides(who string) (from, to *side) {
 //	arrived            a SYN was let through the latest pinhole; no connection follows
 //	wait 31s
 //	C FIN, S RST       TCP's own words
+//	gone               conntrack has forgotten the session
+//	gone for good      and nothing came of it since
 //	join               the handshake was not seen
 func (st *stage) play(script string) {
 	st.tb.Helper()
@@ -419,6 +421,10 @@ func (st *stage) stageDirection(words []string) {
 		st.send(from, to, "", flag)
 	case "gone":
 		st.do(st.tracker.Gone(st.now, st.c.addr, st.s.addr, Vanished))
+		if len(words) > 1 {
+			st.now = st.now.Add(lapsedFor)
+			st.do(st.tracker.Tick(st.now))
+		}
 	default:
 		st.tb.Fatalf("script: %q", words)
 	}

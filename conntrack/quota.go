@@ -22,11 +22,13 @@ type Quota struct {
 	mu       sync.Mutex
 	limits   Limits
 	sessions int
+	lapsed   int // of them
 	pinholes int
+	pressure uint64 // how often there were too many only because of lapsed ones
 	clients  map[netip.Addr]holding
 }
 
-type holding struct{ sessions, pinholes int }
+type holding struct{ sessions, lapsed, pinholes int }
 
 // NewQuota returns a quota that nothing has been taken from.
 func NewQuota(l Limits) *Quota {
@@ -50,7 +52,7 @@ func clientKey(a netip.Addr) netip.Addr {
 }
 
 // take counts one more session or pinhole of the client, or says which limit
-// forbids it.
+// forbids it. A lapsed session takes nobody's place: it goes itself (crowded).
 func (q *Quota) take(client netip.Addr, sessions, pinholes int) Reason {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -59,17 +61,50 @@ func (q *Quota) take(client netip.Addr, sessions, pinholes int) Reason {
 	h.sessions += sessions
 	h.pinholes += pinholes
 	switch {
-	case h.sessions > q.limits.SessionsPerClient && sessions > 0,
+	case h.sessions-h.lapsed > q.limits.SessionsPerClient && sessions > 0,
 		h.pinholes > q.limits.PinholesPerClient && pinholes > 0:
 		return LimitClient
-	case q.sessions+sessions > q.limits.Sessions && sessions > 0,
+	case q.sessions+sessions-q.lapsed > q.limits.Sessions && sessions > 0,
 		q.pinholes+pinholes > q.limits.Pinholes && pinholes > 0:
 		return LimitTotal
 	}
 	q.sessions += sessions
 	q.pinholes += pinholes
 	q.clients[key] = h
+	if h.sessions > q.limits.SessionsPerClient || q.sessions > q.limits.Sessions {
+		q.pressure++
+	}
 	return ""
+}
+
+// lapse counts sessions of the client, held already, that have lapsed, or have
+// gone on if n is negative.
+func (q *Quota) lapse(client netip.Addr, n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	key := clientKey(client)
+	h := q.clients[key]
+	h.lapsed += n
+	q.lapsed += n
+	q.clients[key] = h
+	if n < 0 && (h.sessions > q.limits.SessionsPerClient || q.sessions > q.limits.Sessions) {
+		q.pressure++
+	}
+}
+
+// crowded reports whether the client, or all together, have more sessions than
+// their limit: then lapsed ones have to go.
+func (q *Quota) crowded(client netip.Addr) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.clients[clientKey(client)].sessions > q.limits.SessionsPerClient || q.sessions > q.limits.Sessions
+}
+
+// pressed changes whenever lapsed sessions may have to go, of any shard.
+func (q *Quota) pressed() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.pressure
 }
 
 // hold counts sessions that are there already, whatever the limits say.

@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"container/list"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -39,7 +40,11 @@ type session struct {
 	nat      *translated // nil if no address is translated
 	asking   bool        // how it is translated is not known yet
 	restored bool        // and no packet came since
-	first    *Packet     // waits for that
+	pickedUp bool        // conntrack picked it up, perhaps with another translation
+
+	lapsed *list.Element // of Tracker.lapsed; nil while conntrack holds the session
+
+	first *Packet // waits for that answer
 }
 
 // direction is one half of the connection.

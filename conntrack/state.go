@@ -10,7 +10,7 @@ type SessionState struct {
 	FlowID         uint64
 	Client, Server netip.AddrPort
 	User           string
-	State          string // greeting, login, ready, out_of_step, encrypted, not_ftp or ending
+	State          string // greeting, login, ready, out_of_step, encrypted, not_ftp, forgotten or ending
 	Started, Last  time.Time
 	Opened, Denied int
 	Translation    Translation // the zero value while it is not known
@@ -58,6 +58,8 @@ func (t *Tracker) Sessions() []SessionState {
 // state is one word for where the session stands.
 func (s *session) state() string {
 	switch {
+	case s.lapsed != nil:
+		return "forgotten"
 	case s.notFTP:
 		return "not_ftp"
 	case s.up.blind || s.down.blind:

@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"cmp"
+	"container/list"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -25,6 +26,9 @@ type Tracker struct {
 	sessions map[sessionKey]*session
 	halfOpen handshakes
 	ended    graves
+	lapsed   list.List // of lapse, the oldest first
+	pressure uint64    // of the quota, when there was room for all last
+	strays   graves    // connections that are not followed and have negotiated
 	channels map[string]*channel
 	holes    map[holeKey]*channel
 	flows    map[flowKey]*channel
@@ -87,8 +91,18 @@ func (t *Tracker) Packet(now time.Time, p *Packet) []Effect {
 	}
 	if s == nil {
 		if s, toServer = t.join(now, p); s == nil {
+			t.stray(now, p)
 			return t.effects
 		}
+	}
+	switch {
+	case s.lapsed != nil:
+		if !t.resumes(now, s, toServer, p) {
+			return t.effects
+		}
+	case s.pickedUp: // by now conntrack can say what it made of the first packet
+		s.pickedUp, s.asking = false, true
+		t.do(DoAsk, s.record())
 	}
 	if s.restored {
 		s.restored, s.local = false, localClient(p, toServer)
@@ -112,12 +126,14 @@ func (t *Tracker) find(p *Packet) (s *session, toServer bool) {
 	return t.sessions[sessionKey{p.Dst, p.Src}], false
 }
 
-// Gone says that conntrack no longer holds a control connection, or that it
-// is closed there.
+// Gone says that conntrack no longer holds a control connection (Vanished), or
+// that it is closed there. One that it does not hold may still go on.
 func (t *Tracker) Gone(now time.Time, client, server netip.AddrPort, why Reason) []Effect {
 	t.effects = t.effects[:0]
 	key := sessionKey{client, server}
-	if s := t.sessions[key]; s != nil {
+	if s := t.sessions[key]; s != nil && why == Vanished {
+		t.vanished(now, s)
+	} else if s != nil {
 		t.end(now, s, why)
 	} else if nat := t.departed.byKey[key]; nat != nil && why == Vanished {
 		t.forgetTranslated(nat)
@@ -133,8 +149,14 @@ func (t *Tracker) end(now time.Time, s *session, why Reason) {
 	t.shutAll(now, s, holes)
 	key := sessionKey{s.client, s.server}
 	delete(t.sessions, key)
+	if s.lapsed != nil {
+		t.resume(s)
+	}
 	t.quota.give(s.client.Addr(), 1, 0)
-	t.ended.add(key)
+	t.ended.add(key, s.flowID)
+	if why == Vanished {
+		t.strays.add(key, s.flowID)
+	}
 	r := s.record()
 	r.Time, r.Action, r.Reason = now, End, why
 	r.User = cmp.Or(s.user, s.former)
@@ -152,6 +174,7 @@ func (t *Tracker) Tick(now time.Time) []Effect {
 	t.effects = t.effects[:0]
 	t.tickChannels(now)
 	t.tickDeparted(now)
+	t.tickLapsed(now)
 	t.flushRefusals(now, false)
 	return t.effects
 }

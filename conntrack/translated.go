@@ -56,11 +56,17 @@ func (t *Tracker) Translated(now time.Time, client, server netip.AddrPort, tr Tr
 // waited for that.
 func (t *Tracker) learn(now time.Time, s *session, tr Translation, err error) {
 	s.asking = false
-	if err == nil {
+	if s.translation.Client.IsValid() {
+		t.prove(now, s, tr, err)
+	} else if err == nil {
 		s.translate(tr)
 	}
 	if p := s.first; p != nil {
 		s.first = nil
+		if t.sessions[sessionKey{s.client, s.server}] != s {
+			t.stray(now, p)
+			return
+		}
 		t.segment(now, s, p.Src == s.client, p)
 	}
 }

@@ -161,7 +161,9 @@ func (c *connections) data(f flows.Flow, isNew, over, fromDump bool) {
 }
 
 // controlOver ends a control session, unless another connection has its
-// addresses and ports by now.
+// addresses and ports by now. That may be the session itself, if conntrack forgot
+// it and picked it up again. One that it picked up the other way round, since the
+// server spoke first, is not read, and so as good as forgotten.
 func (c *connections) controlOver(f flows.Flow, destroyed bool) {
 	why := conntrack.Finish
 	switch {
@@ -171,10 +173,13 @@ func (c *connections) controlOver(f flows.Flow, destroyed bool) {
 		why = conntrack.Reset
 	}
 	f.ID = 0
-	if now, ok, err := c.kernel.Get(f); err == nil && ok && !now.State.Over() {
+	client, server := f.Ends()
+	if now, ok, err := c.kernel.Get(f); err == nil && ok && !now.State.Over() && now.Client == f.Client {
+		if destroyed {
+			c.tell(func(s *shard, _ time.Time) { s.tracker.PickedUp(client, server) })
+		}
 		return
 	}
-	client, server := f.Ends()
 	c.joinable.forget(client, server)
 	c.tell(func(s *shard, now time.Time) {
 		s.carryOut(s.tracker.Gone(now, client, server, why), connection{}, nil)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 
 	"ftpinhole/cmd/internal/flows"
 	"ftpinhole/cmd/internal/sequences"
@@ -26,6 +27,9 @@ type keeper struct {
 	dir    *sequences.Dir
 	routes *routes
 	have   map[connection][]rules.Tuple
+	// owners have the directions: of two sessions the one that was kept last. The
+	// other one was forgotten by conntrack, which gave its addresses away.
+	owners map[rules.Tuple]connection
 	log    *slog.Logger
 }
 
@@ -46,16 +50,28 @@ func (k *keeper) keep(kept *conntrack.Kept, s *shard) error {
 		return errors.Join(err, k.dir.Remove(kept.Client, kept.Server))
 	}
 	k.have[key] = all
+	for _, t := range all {
+		k.owners[t] = key
+	}
 	return nil
+}
+
+// owned returns the directions that a session has, and no other one since.
+func (k *keeper) owned(key connection) []rules.Tuple {
+	return slices.DeleteFunc(k.have[key], func(t rules.Tuple) bool { return k.owners[t] != key })
 }
 
 func (k *keeper) forget(client, server netip.AddrPort) {
 	key := connection{client, server}
-	if all := k.have[key]; all != nil {
+	if k.have[key] != nil {
+		all := k.owned(key)
 		if err := k.table.RemoveRewritten(all); err != nil {
 			k.log.Error("packets of a session that is over are still queued", "client", client, "server", server, "err", err)
 		}
 		k.routes.remove(all)
+		for _, t := range all {
+			delete(k.owners, t)
+		}
 		delete(k.have, key)
 	}
 	if err := k.dir.Remove(client, server); err != nil {

@@ -72,7 +72,7 @@ func (g *Gateway) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.keeper = &keeper{table: g.table, dir: dir, routes: &routes{}, have: make(map[connection][]rules.Tuple), log: g.log}
+	g.keeper = &keeper{table: g.table, dir: dir, routes: &routes{}, have: make(map[connection][]rules.Tuple), owners: make(map[rules.Tuple]connection), log: g.log}
 	if g.events, err = flows.Listen(ctx, flows.Config{Mask: g.config.Mark | controlMark}); err != nil {
 		return fmt.Errorf("conntrack events: %w", err)
 	}

@@ -257,6 +257,7 @@ func (p *play) end() string {
 	for _, s := range p.shard.tracker.Sessions() {
 		p.tell(flows.Destroy, flows.Flow{Client: s.Client, Server: s.Server, ReplySrc: s.Server, ReplyDst: s.Client, Mark: controlMark})
 	}
+	p.later(25 * time.Hour)
 	time.Sleep(3 * time.Minute) // nothing of them is sent again any more
 	synctest.Wait()
 	if files, err := p.keeper.dir.Load(); err != nil || len(p.keeper.have)+len(p.table.have)+len(files) > 0 {

@@ -22,6 +22,7 @@ type fakeTranslator struct {
 	mu     sync.Mutex
 	flow   *flows.Flow // nil: it holds the connection untranslated
 	behind netip.Addr  // but of this client, which the server sees as 192.0.2.123
+	gone   uint32      // the ID of a connection that it held once
 	fail   error
 	hang   chan struct{}
 }
@@ -41,6 +42,12 @@ func (f *fakeTranslator) Translation(client, server netip.AddrPort) (flows.Flow,
 		got.ReplyDst = netip.AddrPortFrom(netip.MustParseAddr("192.0.2.123"), client.Port())
 	}
 	return got, true, fail
+}
+
+func (f *fakeTranslator) Get(of flows.Flow) (flows.Flow, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return of, of.ID != f.gone, nil
 }
 
 // stop lets it hang, until release.
@@ -368,6 +375,7 @@ func TestLaw8NothingIsKeptOfWhatIsGone(t *testing.T) {
 		f := *r.nat.flow
 		f.Mark = controlMark
 		r.tell(flows.Destroy, f)
+		r.later(25 * time.Hour) // nothing came of it since
 		r.backend.mu.Lock()
 		r.backend.fail = errors.New("no")
 		r.backend.mu.Unlock()

@@ -74,7 +74,7 @@ func startRig(t *testing.T, policy conntrack.Policy, first *fakeBackend, held ..
 		t.Fatal(err)
 	}
 	r.table, r.nat = &fakeRewriter{have: map[rules.Tuple]bool{}}, &fakeTranslator{}
-	r.keeper = &keeper{table: r.table, dir: dir, routes: &routes{}, have: map[connection][]rules.Tuple{}, log: log}
+	r.keeper = &keeper{table: r.table, dir: dir, routes: &routes{}, have: map[connection][]rules.Tuple{}, owners: map[rules.Tuple]connection{}, log: log}
 	h := &holes{ways: r.ways(), keeper: r.keeper, changes: newMailbox[change](), clock: time.Now, log: log}
 	questions := &translations{kernel: r.nat, twice: &twice{}, questions: newMailbox[question](), log: log}
 	joins := &joinable{}
@@ -118,6 +118,12 @@ func startRig(t *testing.T, policy conntrack.Policy, first *fakeBackend, held ..
 		}
 	})
 	return r
+}
+
+// later has the shard take it for later than it is.
+func (r *rig) later(by time.Duration) {
+	r.shard.calls.put(func() { r.shard.carryOut(r.shard.tracker.Tick(time.Now().Add(by)), connection{}, nil) })
+	synctest.Wait()
 }
 
 // said lists the records of pinholes in short.

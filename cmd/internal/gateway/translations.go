@@ -17,6 +17,8 @@ type Translator interface {
 	// Translation returns the connection whose ends these are, as the forward hook
 	// shows them.
 	Translation(client, server netip.AddrPort) (flows.Flow, bool, error)
+	// Get looks a connection up that is known, and is false if it is gone.
+	Get(flows.Flow) (flows.Flow, bool, error)
 }
 
 // question asks how a control connection is translated.
@@ -50,7 +52,10 @@ func (t *translations) run(ctx context.Context) {
 func (t *translations) find(client, server netip.AddrPort) (conntrack.Translation, error) {
 	var err error
 	f, ok := t.twice.find(connection{client, server})
-	if !ok {
+	if ok { // it may be gone, and the news on its way
+		f, ok, err = t.kernel.Get(f)
+	}
+	if !ok && err == nil {
 		f, ok, err = t.kernel.Translation(client, server)
 	}
 	if err == nil && !ok {

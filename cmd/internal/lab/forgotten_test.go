@@ -1,0 +1,166 @@
+package lab_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"ftpinhole/cmd/internal/lab"
+)
+
+// forget makes conntrack forget all connections.
+func forget(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	if _, err := l.Exec(lab.Gateway, "conntrack", "-F"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// transferBy fetches a file, in the way that the command asks for.
+func transferBy(s *lab.Session, command string) error {
+	if command == "PORT" || command == "EPRT" {
+		_, err := s.RetrieveActive(command, "small.bin")
+		return err
+	}
+	data, err := s.Passive(command)
+	if err == nil {
+		_, err = s.Retrieve(data, "small.bin")
+	}
+	return err
+}
+
+// A session that conntrack forgets goes on: in both modes and families, under
+// NAT, however often, and whatever the client says first.
+func TestLaw6ForgottenSessions(t *testing.T) {
+	t.Parallel()
+	for _, n := range []lab.NAT{{Kind: "none"}, {Kind: "masquerade"}, {Kind: "masquerade", Length: "longer"}, {Kind: "dnat"}} {
+		t.Run(n.String(), func(t *testing.T) {
+			t.Parallel()
+			l := lab.New(t)
+			if n.Kind != "none" {
+				l.Translate(n)
+			}
+			l.Firewall("accept-line")
+			l.StartServer("vsftpd", lab.Server)
+			d := l.StartDaemon()
+			for _, family := range []int{4, 6} {
+				commands := []string{"PASV", "EPSV", "PORT", "EPRT"}
+				if family == 6 {
+					commands = []string{"EPSV", "EPRT"}
+				}
+				for _, command := range commands {
+					for _, first := range []string{"NOOP", ""} {
+						t.Run(fmt.Sprintf("IPv%d_%s_%s", family, command, first), func(t *testing.T) {
+							ends := n.Ends(family)
+							s, err := l.Login(lab.Client, ends.Client, ends.Published)
+							if err != nil {
+								t.Fatal(err)
+							}
+							for i := range 3 {
+								if err := transferBy(s, command); err != nil {
+									t.Fatalf("transfer %d: %v", i, err)
+								}
+								forget(t, l)
+								if first != "" {
+									if err := s.Expect(first, 200); err != nil {
+										t.Fatal(err)
+									}
+								}
+							}
+							if err := transferBy(s, command); err != nil {
+								t.Errorf("the last transfer: %v", err)
+							}
+							_ = s.Expect("QUIT", 221)
+							s.Conn.Close()
+						})
+					}
+				}
+			}
+			oneFlowEach(t, d)
+		})
+	}
+}
+
+// oneFlowEach holds the records against law 7: what a session opened is under its
+// flow id, between its one start and its one end, and nothing was refused.
+func oneFlowEach(t *testing.T, d *lab.Daemon) {
+	t.Helper()
+	d.Stop()
+	starts := make(map[uint64]int)
+	for _, r := range d.AuditRecords() {
+		switch {
+		case r.Session.Action == "start":
+			starts[r.FlowID]++
+		case r.Pinhole.Action == "deny":
+			t.Errorf("refused: %s", r.Raw)
+		case r.Pinhole.Action != "" && starts[r.FlowID] != 1:
+			t.Errorf("under no session, or under %d: %s", starts[r.FlowID], r.Raw)
+		}
+	}
+}
+
+// A session that was idle for longer than conntrack waits goes on as well.
+func TestLaw6IdleSessions(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.StartServer("vsftpd", lab.Server)
+	d := l.StartDaemon()
+	if _, err := l.Exec(lab.Gateway, "sysctl", "-w", "net.netfilter.nf_conntrack_tcp_timeout_established=1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"PASV", "PORT"} {
+		s, err := l.Login(lab.Client, lab.Address(lab.Client, 4), lab.Address(lab.Server, 4))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := transferBy(s, command); err != nil {
+			t.Fatal(err)
+		}
+		lab.Eventually(t, 30*time.Second, "conntrack has forgotten it", func() bool {
+			list, err := l.Exec(lab.Gateway, "conntrack", "-L", "-p", "tcp", "--orig-port-dst", "21", "--state", "ESTABLISHED")
+			return err == nil && !strings.Contains(list, "dport=21 ")
+		})
+		if err := transferBy(s, command); err != nil {
+			t.Errorf("%s after conntrack has forgotten the session: %v", command, err)
+		}
+		_ = s.Expect("QUIT", 221)
+		s.Conn.Close()
+	}
+	oneFlowEach(t, d)
+}
+
+// A session that never spoke FTP does not begin to when conntrack forgets it.
+func TestLaw6ForgottenSessionThatIsNotFTP(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Firewall("accept-line")
+	l.StartServer("vsftpd", lab.Server)
+	d := l.StartDaemon()
+	s, err := l.Connect(lab.Client, lab.Address(lab.Client, 4), lab.Address(lab.Server, 4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"POST / HTTP/1.1", "USER anonymous", "PASS x"} {
+		if _, _, err := s.Command(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		forget(t, l)
+		if _, _, err := s.Command("PORT 10,0,1,2,195,80"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Stop()
+	denied := lab.Pinholes(d.AuditRecords(), "deny")
+	if len(denied) != 2 || len(lab.Pinholes(d.AuditRecords(), "open")) != 0 {
+		t.Fatalf("%d refusals, want 2, and nothing open", len(denied))
+	}
+	for _, r := range denied {
+		if r.Pinhole.Reason != "not_ftp" {
+			t.Errorf("refused as %s", r.Raw)
+		}
+	}
+}
