@@ -93,7 +93,8 @@ const outsideTries = 128
 
 // outsidePort takes a port of the address outer for the endpoint: its own port
 // if that is free, else another that the policy would allow, if possible one
-// that is written with as many bytes. Without any the lease is none.
+// that is written with as many bytes. Of a line that stays as it is, no other
+// port will do. Without any the lease is none.
 func (t *Tracker) outsidePort(s *session, r Record, outer netip.Addr, n naming) lease {
 	inside := r.Pinhole.Dst
 	take := func(port uint16) lease {
@@ -107,7 +108,7 @@ func (t *Tracker) outsidePort(s *session, r Record, outer netip.Addr, n naming) 
 	if netip.AddrPortFrom(outer, inside.Port()) != s.nat.Server {
 		best = take(inside.Port())
 	}
-	if best.outside != nil {
+	if best.outside != nil || n.stays(outer) {
 		return best
 	}
 	lowest, highest := t.outside.bounds()

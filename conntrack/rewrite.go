@@ -14,8 +14,14 @@ type naming struct {
 	announced netip.AddrPort // 229 has no address
 	from, to  int            // where it stands
 	free      bool           // what follows it is for people (227, 229)
+	ipv4      bool           // it has room for an address of IPv4 only (PORT, 227)
 	write     func(dst []byte, ap netip.AddrPort) []byte
 }
+
+// stays reports whether the line goes on as it came, since it cannot name an
+// endpoint of the address outer. What it says is right if the endpoint has the
+// port outside that it names.
+func (n naming) stays(outer netip.Addr) bool { return n.ipv4 && !outer.Unmap().Is4() }
 
 // promise is a data channel that was agreed on, with what it takes where
 // addresses are translated.
@@ -75,7 +81,7 @@ func (t *Tracker) translate(s *session, p *promise, n naming) Reason {
 	if seenAs != hole.Src {
 		hole.SeenAs = seenAs
 	}
-	if n.announced.Port() == outside.Port() && (n.announced.Addr() == outside.Addr() || !n.announced.Addr().IsValid()) {
+	if n.stays(outer) || n.announced.Port() == outside.Port() && (n.announced.Addr() == outside.Addr() || !n.announced.Addr().IsValid()) {
 		return ""
 	}
 	q := s.sequence(d)
@@ -166,8 +172,9 @@ func (r *rewrite) settle(err error) {
 // activeNaming is where the argument of PORT or EPRT stands.
 func activeNaming(text []byte, cmd parser.Command, e parser.Endpoint) naming {
 	at := argument(text, cmd)
-	n := naming{announced: e.Addr, from: at + e.Start, to: at + e.End, write: parser.AppendHostPort}
+	n := naming{announced: e.Addr, from: at + e.Start, to: at + e.End, ipv4: true, write: parser.AppendHostPort}
 	if cmd.Verb == parser.EPRT {
+		n.ipv4 = false
 		delim := cmd.Arg[0]
 		n.write = func(dst []byte, ap netip.AddrPort) []byte { return parser.AppendExtended(dst, delim, ap) }
 	}
@@ -177,8 +184,9 @@ func activeNaming(text []byte, cmd parser.Command, e parser.Endpoint) naming {
 // passiveNaming is where the endpoint of a 227 or 229 stands.
 func passiveNaming(rep parser.Reply, e parser.Endpoint) naming {
 	const at = 4 // behind the code
-	n := naming{announced: e.Addr, from: at + e.Start, to: at + e.End, free: true, write: parser.AppendPassive}
+	n := naming{announced: e.Addr, from: at + e.Start, to: at + e.End, free: true, ipv4: true, write: parser.AppendPassive}
 	if rep.Code == 229 {
+		n.ipv4 = false
 		delim := rep.Text[e.Start]
 		n.announced = netip.AddrPortFrom(netip.Addr{}, e.Addr.Port())
 		n.write = func(dst []byte, ap netip.AddrPort) []byte {

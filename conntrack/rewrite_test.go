@@ -1,7 +1,9 @@
 package conntrack
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -117,6 +119,95 @@ func TestRewriting(t *testing.T) {
 				t.Errorf("%d outside ports left", n)
 			}
 		})
+	}
+}
+
+// A 227 has no room for an address of IPv6: it leaves as it came, and what it
+// names is opened with the port that it says, or not at all.
+func TestRewritingInIPv6(t *testing.T) {
+	c, s := netip.MustParseAddrPort("[2001:db8::2]:40000"), netip.MustParseAddrPort("[2001:db8:1::2]:21")
+	outer := netip.MustParseAddrPort("[2001:db8:9::9]:2121")
+	plain := Translation{Server: s, Client: c}
+	dnat := Translation{Server: outer, Client: c}
+	peer := func(_ *Config, t *Terms) { t.PasvPeer = true }
+	for _, row := range []struct {
+		name   string
+		tr     Translation
+		before string
+		says   string
+		taken  bool   // the port outside
+		leaves string // if not what was said
+		want   string
+		change func(*Config, *Terms)
+	}{
+		{name: "peer, 0.0.0.0", tr: plain, before: "C: PASV", says: "227 Entering Passive Mode (0,0,0,0,195,80).", change: peer,
+			want: "open PASV [2001:db8:1::2]:50000"},
+		{name: "peer, another address", tr: plain, before: "C: PASV", says: "227 (192,0,2,1,195,80)", change: peer,
+			want: "open PASV [2001:db8:1::2]:50000"},
+		{name: "peer, DNAT", tr: dnat, before: "C: PASV", says: "227 (192,0,2,1,195,80)", change: peer,
+			want: "open PASV [2001:db8:1::2]:50000"},
+		{name: "peer, DNAT, the port is taken", tr: dnat, before: "C: PASV", says: "227 (192,0,2,1,195,80)", change: peer, taken: true,
+			want: "deny limit_total PASV [2001:db8:1::2]:50000"},
+		{name: "peer, DNAT, a control port", tr: dnat, before: "C: PASV", says: "227 (192,0,2,1,8,73)", change: peer,
+			want: "deny denied_port PASV [2001:db8:1::2]:2121"},
+		{name: "peer, DNAT, 229, the port is taken", tr: dnat, before: "C: EPSV", says: "229 (|||50000|)", change: peer, taken: true,
+			leaves: "229 (|||%d|)", want: "open EPSV [2001:db8:1::2]:50000"},
+		{name: "own", tr: dnat, before: "C: PASV", says: "227 (0,0,0,0,195,80)", want: "deny foreign_address PASV 0.0.0.0:50000"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			k := newKernel(t, func(c *Config, terms *Terms) {
+				translating(c, terms)
+				if row.change != nil {
+					row.change(c, terms)
+				}
+			})
+			k.translation = row.tr
+			if row.taken {
+				k.tracker.outside.take(outsideKey{c.Addr(), netip.AddrPortFrom(outer.Addr(), 50000)}, netip.MustParseAddrPort("[::1]:1"))
+			}
+			st := newStage(k, c, s)
+			st.shake()
+			st.play("login\n" + row.before)
+			st.send(&st.s, &st.c, row.says+"\r\n", 0)
+			leaves := row.says
+			if row.leaves != "" {
+				leaves = fmt.Sprintf(row.leaves, st.latest.Outside.Port())
+			} else if o := st.latest.Outside; o.IsValid() && o.Port() != st.latest.Dst.Port() {
+				t.Errorf("outside it is port %d", o.Port())
+			}
+			if left := string(st.left.Payload); left != leaves+"\r\n" {
+				t.Errorf("left %q, want %q", left, leaves)
+			}
+			if got := told(st.records); !slices.Equal(got, []string{row.want}) {
+				t.Errorf("told %q, want %q", got, row.want)
+			}
+			st.stop()
+		})
+	}
+}
+
+// In IPv6 a client names itself by EPRT. One of the other family, and PORT, is
+// somebody else's address, and stays.
+func TestRewritingInIPv6Active(t *testing.T) {
+	c, s := netip.MustParseAddrPort("[2001:db8::2]:40000"), netip.MustParseAddrPort("[2001:db8:1::2]:21")
+	for line, want := range map[string]struct{ leaves, told string }{
+		"EPRT |2|2001:db8::2|50000|": {"EPRT |2|2001:db8:7::7|50000|", "open EPRT [2001:db8::2]:50000"},
+		"EPRT |1|10.0.1.2|50000|":    {"EPRT |1|10.0.1.2|50000|", "deny foreign_address EPRT 10.0.1.2:50000"},
+		port:                         {port, "deny foreign_address PORT 10.0.1.2:50000"},
+	} {
+		k := newKernel(t, translating)
+		k.translation = Translation{Server: s, Client: netip.MustParseAddrPort("[2001:db8:7::7]:61000")}
+		st := newStage(k, c, s)
+		st.shake()
+		st.play("login")
+		st.send(&st.c, &st.s, line+"\r\n", 0)
+		if left := string(st.left.Payload); left != want.leaves+"\r\n" {
+			t.Errorf("%s: left %q", line, left)
+		}
+		if got := told(st.records); !slices.Equal(got, []string{want.told}) {
+			t.Errorf("%s: told %q", line, got)
+		}
+		st.stop()
 	}
 }
 
