@@ -19,8 +19,10 @@ import (
 	"ftpinhole/rules"
 )
 
-// soon is when a connection that may pass has long been there.
-const soon = 300 * time.Millisecond
+const (
+	soon = 2 * time.Minute        // patience with what should come: only a test that fails takes so long
+	drop = 300 * time.Millisecond // patience with what should be dropped
+)
 
 // inNetNS moves the test's goroutine, and what it starts with os/exec, into a
 // network namespace of its own that ends with the test: the thread is locked
@@ -166,7 +168,7 @@ func listen(t *testing.T, address string) <-chan netip.AddrPort {
 // control opens a control connection, and gives its original direction.
 func control(t *testing.T, from, to string) rules.Tuple {
 	t.Helper()
-	conn, err := try(from, to, 5*time.Second)
+	conn, err := try(from, to, soon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,10 +187,21 @@ func try(from, to string, limit time.Duration) (net.Conn, error) {
 	return d.Dial("tcp", to)
 }
 
-// passes tells whether a connection does.
+// passes tells whether a connection does that may.
 func passes(t *testing.T, from, to string) bool {
 	t.Helper()
-	conn, err := try(from, to, soon)
+	return connects(t, from, to, soon)
+}
+
+// leaks tells whether a connection passes that must not.
+func leaks(t *testing.T, from, to string) bool {
+	t.Helper()
+	return connects(t, from, to, drop)
+}
+
+func connects(t *testing.T, from, to string, limit time.Duration) bool {
+	t.Helper()
+	conn, err := try(from, to, limit)
 	if err == nil {
 		t.Cleanup(func() { conn.Close() })
 	}

@@ -58,7 +58,7 @@ func newLab(t *testing.T) lab {
 		from namespace
 		to   string
 	}{{l.client, server6}, {l.server, client6}} {
-		for deadline := time.Now().Add(5 * time.Second); !pair.from.reaches(t, pair.to); {
+		for deadline := time.Now().Add(soon); !pair.from.reaches(t, pair.to); {
 			if time.Now().After(deadline) {
 				t.Fatalf("no way from %s to %s", pair.from, pair.to)
 			}
@@ -135,7 +135,7 @@ func (ns namespace) attempt(t testing.TB, sport uint16, to string, patience time
 }
 
 const (
-	soon  = 2 * time.Second        // patience with what should come through
+	soon  = 2 * time.Minute        // patience with what should come: only a test that fails takes so long
 	drop  = 150 * time.Millisecond // patience with what should be dropped
 	port  = 50055
 	data4 = "10.0.2.2:50055"

@@ -234,13 +234,13 @@ func TestInvalidIsNotRead(t *testing.T) {
 	l.gateway.run(t, "nft insert rule inet firewall forward accept", "")
 	l.client.do(t, func() { segment(t, 33000, 1|2) }) // FIN and SYN
 	l.client.do(t, func() { segment(t, 33001, 2) })
-	deadline := time.Now().Add(soon)
-	for reader.count() == 0 && time.Now().Before(deadline) {
+	const want = 2 // the SYN, and the RST that answers it
+	for deadline := time.Now().Add(soon); reader.count() < want && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	time.Sleep(10 * time.Millisecond)
-	if n := reader.count(); n != 2 { // the SYN, and the RST that answers it
-		t.Errorf("%d packets were read, want 2", n)
+	if n := reader.count(); n != want {
+		t.Errorf("%d packets were read, want %d", n, want)
 	}
 }
 

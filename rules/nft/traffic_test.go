@@ -243,7 +243,7 @@ func TestRepeatedSYNPasses(t *testing.T) {
 	add(t, table, pinhole("a-1", client4, data4))
 	l.server.run(t, "nft -f -", "table inet lossy {\n chain input {\n type filter hook input priority 0; policy drop;\n }\n}\n")
 	result := make(chan bool)
-	go func() { result <- l.client.attempt(t, 0, data4, 5*time.Second) }()
+	go func() { result <- l.client.attempt(t, 0, data4, soon) }()
 	for deadline := time.Now().Add(soon); ; {
 		ids, err := table.Arrived()
 		if err != nil {

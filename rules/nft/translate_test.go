@@ -226,7 +226,7 @@ func TestLostSYNIsTranslatedAgain(t *testing.T) {
 	}
 `)
 	result := make(chan bool)
-	go func() { result <- l.client.attempt(t, 0, outside, 5*time.Second) }()
+	go func() { result <- l.client.attempt(t, 0, outside, soon) }()
 	for deadline := time.Now().Add(soon); !strings.Contains(l.gateway.run(t, "nft list table inet lossy", ""), "packets 1 "); {
 		if time.Now().After(deadline) {
 			t.Fatal("the first SYN was not translated")
@@ -411,13 +411,7 @@ func TestTranslationTimeout(t *testing.T) {
 		t.Errorf("still listed: %q", got)
 	}
 	remove(t, table, short.ID) // expired: no error
-	for range 2 {              // opened anew, again with its whole time
-		add(t, table, short)
-		time.Sleep(600 * time.Millisecond)
-	}
-	if !l.client.attempt(t, 0, outside, soon) {
-		t.Error("gone before its repeated time was over")
-	}
+	repeated(t, table, short, func(patience time.Duration) bool { return l.client.attempt(t, 0, outside, patience) })
 }
 
 // What nft says of the table, in every state.
