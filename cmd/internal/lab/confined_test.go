@@ -7,9 +7,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/patience"
 )
 
 // Once it has started, no thread of the daemon has more than CAP_NET_ADMIN or
@@ -118,7 +118,7 @@ func TestConfinedReloadAndRotation(t *testing.T) {
 			}
 		}
 		d.Signal(syscall.SIGUSR1)
-		lab.Eventually(t, 5*time.Second, "a record in the new audit log", func() bool {
+		patience.Until(t, "a record in the new audit log", func() bool {
 			mustFetch(t, l)
 			return len(d.AuditRecords()) > 0
 		})

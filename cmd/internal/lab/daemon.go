@@ -14,11 +14,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-// readyLimit is how long a daemon may take until it is ready, race detector
-// and busy machine included.
-const readyLimit = 20 * time.Second
+	"ftpinhole/cmd/internal/patience"
+)
 
 // binary is where the program is: FTPINHOLE_BINARY, or built once for each
 // test process, with the race detector.
@@ -64,6 +62,7 @@ type Daemon struct {
 	path   string
 	cmd    *exec.Cmd
 	stderr syncBuffer
+	meter  *patience.Meter
 	done   chan struct{} // closed when the process has ended
 }
 
@@ -75,7 +74,7 @@ func (l *Lab) Program(where Where, wrapper []string, args ...string) (stdout, st
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(l.t.Context(), readyLimit)
+	ctx, cancel := context.WithTimeout(l.t.Context(), patience.Limit)
 	defer cancel()
 	argv := append(append(append([]string{}, wrapper...), path), args...)
 	cmd := l.Command(ctx, where, argv[0], argv[1:]...)
@@ -83,7 +82,7 @@ func (l *Lab) Program(where Where, wrapper []string, args ...string) (stdout, st
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	err = cmd.Run()
 	if ctx.Err() != nil {
-		l.t.Fatalf("ftpinhole %s did not end within %v\n%s", strings.Join(args, " "), readyLimit, tail(errOut.String()))
+		l.t.Fatalf("ftpinhole %s did not end within %v\n%s", strings.Join(args, " "), patience.Limit, tail(errOut.String()))
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -140,6 +139,7 @@ func (d *Daemon) start(args ...string) {
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	d.meter = patience.NewMeter()
 	d.done = make(chan struct{})
 	go func() {
 		_ = d.cmd.Wait() // ProcessState has it
@@ -153,11 +153,18 @@ func (d *Daemon) start(args ...string) {
 				t.Errorf("the daemon wrote %q", trouble)
 			}
 		}
-		if t.Failed() {
-			t.Logf("daemon's stderr:\n%s", tail(text))
+		if !t.Failed() {
+			return
+		}
+		t.Logf("daemon's stderr:\n%s", tail(text))
+		if starved := d.meter.Starved(); starved != "" {
+			t.Log(starved)
+		}
+		if n := len(d.KernelErrors()); n > 0 {
+			t.Logf("the kernel failed or was silent for 2 s %d times, which law 1 excepts", n)
 		}
 	})
-	Eventually(t, readyLimit, "the daemon is ready", func() bool {
+	patience.Until(t, "the daemon is ready", func() bool {
 		select {
 		case <-d.done:
 			t.Fatalf("the daemon ended: %v\n%s", d.cmd.ProcessState, tail(d.stderr.String()))
@@ -186,8 +193,8 @@ func (d *Daemon) Stop() {
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-d.done:
-	case <-time.After(readyLimit):
-		t.Fatalf("the daemon did not stop within %v\n%s", readyLimit, tail(d.stderr.String()))
+	case <-time.After(patience.Limit):
+		t.Fatalf("the daemon did not stop within %v\n%s", patience.Limit, tail(d.stderr.String()))
 	}
 	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("the daemon stopped with exit code %d, want 0", code)

@@ -8,9 +8,9 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/patience"
 )
 
 // Must hold: after kill -9 and restart no foreign expectation was touched, and
@@ -25,18 +25,18 @@ func TestExpectationsOfAKilledDaemon(t *testing.T) {
 	l.Firewall("accept-line")
 	l.StartServer("vsftpd", lab.Server)
 	foreign := kernelExpects(t, l)
-	arguments := []string{"--backend", "expect", "--pinhole-timeout", "10s"}
+	arguments := []string{"--backend", "expect", "--pinhole-timeout", "20s"}
 	d := l.StartDaemon(arguments...)
 
 	s, data := pinhole(t, l)
-	if seconds := expiresIn(t, l, d); seconds < 1 || seconds > 10 || seconds != math.Trunc(seconds) {
-		t.Errorf("list: the pinhole has %v s left, of 10; the kernel tells whole ones", seconds)
+	if seconds := expiresIn(t, l, d); seconds < 1 || seconds > 20 || seconds != math.Trunc(seconds) {
+		t.Errorf("list: the pinhole has %v s left, of 20; the kernel tells whole ones", seconds)
 	}
 	d.Kill()
 	if all := expected(t, l); !expectsPort(all, data.Port()) || !expectsPort(all, foreign) {
 		t.Errorf("without a daemon, the ports %d and %d:\n%s", data.Port(), foreign, all)
 	}
-	lab.Eventually(t, 15*time.Second, "the pinhole of the killed daemon ends by its time", func() bool {
+	patience.Until(t, "the pinhole of the killed daemon ends by its time", func() bool {
 		return !expectsPort(expected(t, l), data.Port())
 	})
 
@@ -119,7 +119,7 @@ func kernelExpects(t *testing.T, l *lab.Lab) uint16 {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	client, err := l.Dial(lab.Client, lab.Address(lab.Client, 4), at, 5*time.Second)
+	client, err := l.Dial(lab.Client, lab.Address(lab.Client, 4), at, patience.Limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func kernelExpects(t *testing.T, l *lab.Lab) uint16 {
 			t.Fatal(err)
 		}
 	}
-	lab.Eventually(t, 5*time.Second, "the kernel's helper expects a connection", func() bool {
+	patience.Until(t, "the kernel's helper expects a connection", func() bool {
 		return expectsPort(expected(t, l), data)
 	})
 	return data

@@ -1,13 +1,16 @@
 package lab_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/patience"
 )
 
 // Must hold: a second gateway takes over in the middle of sessions, with what
@@ -47,7 +50,7 @@ conntrackd -d`, accept, only(t, page, "conntrackd.conf "+name)))
 	for _, family := range []int{4, 6} {
 		s, open := pinholeBy(t, first, family, "EPSV")
 		sessions = append(sessions, session{s, open})
-		lab.Eventually(t, transferLimit, "the second gateway's conntrackd knows the session and its pinhole", func() bool {
+		patience.Until(t, "the second gateway's conntrackd knows the session and its pinhole", func() bool {
 			known := gateway(t, second, "conntrackd -e")
 			expected := gateway(t, second, "conntrackd -e expect")
 			return strings.Contains(known, "src="+lab.Address(lab.Client, family).String()) &&
@@ -72,9 +75,8 @@ conntrackd -d`, accept, only(t, page, "conntrackd.conf "+name)))
 			conn.Close()
 			t.Errorf("a connection to %v that nobody has agreed on passed", s.open)
 		}
-		if dropped(t, second) == before {
-			t.Errorf("to %v: the second gateway's firewall dropped nothing", s.open)
-		}
+		patience.Until(t, fmt.Sprintf("it was the second gateway's firewall that dropped a SYN to %v", s.open),
+			func() bool { return dropped(t, second) > before })
 		data, err := s.Passive("EPSV")
 		if err != nil {
 			t.Fatal(err)
@@ -181,9 +183,13 @@ ip addr add fd00:0:0:2::1/64 dev server nodad`)
 	} {
 		// Whoever is asked for its hardware address learns that of who asks.
 		to := netip.AddrPortFrom(netip.MustParseAddr(neighbour), 21)
-		if conn, err := second.Dial(lab.Gateway, netip.MustParseAddr(service), to, time.Second); err == nil {
-			conn.Close()
-		}
+		patience.Until(t, fmt.Sprintf("%s answers to the address %s of the second gateway", neighbour, service), func() bool {
+			conn, err := second.Dial(lab.Gateway, netip.MustParseAddr(service), to, time.Second)
+			if err == nil {
+				conn.Close()
+			}
+			return err == nil || errors.Is(err, syscall.ECONNREFUSED)
+		})
 	}
 	gateway(t, second, script)
 }

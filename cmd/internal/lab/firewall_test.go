@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,8 +19,10 @@ func TestMissingAcceptLineIsNamed(t *testing.T) {
 	l.Firewall("drop")
 	l.StartServer("vsftpd", lab.Server)
 	d := l.StartDaemon("--pinhole-timeout", "3s")
-	if _, err := l.Exec(lab.Client, "curl", "-sS", "--max-time", "3", curlOnce); err == nil {
-		t.Fatal("a transfer passed although the firewall drops it")
+	_, data := pinhole(t, l)
+	if c, err := l.Dial(lab.Client, netip.Addr{}, data, time.Second); err == nil {
+		c.Close()
+		t.Fatal("a data connection passed although the firewall drops it")
 	}
 	closed := lab.Pinholes(d.WaitClosed(t, 1), "close")
 	for _, record := range closed {

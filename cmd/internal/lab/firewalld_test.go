@@ -83,8 +83,10 @@ func firewalldRejects(t *testing.T, l *lab.Lab) {
 		t.Errorf("check, backend: %+v", row)
 	}
 	d := l.StartDaemon("--pinhole-timeout", "3s")
-	if fetch(l, "3") == nil {
-		t.Error("a transfer passed firewalld: then check is wrong")
+	_, data := pinhole(t, l)
+	if c, err := l.Dial(lab.Client, netip.Addr{}, data, time.Second); err == nil {
+		c.Close()
+		t.Error("a data connection passed firewalld: then check is wrong")
 	}
 	for _, record := range lab.Pinholes(d.WaitClosed(t, 1), "close") {
 		if record.Pinhole.Reason != "blocked" {

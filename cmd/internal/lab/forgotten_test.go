@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/patience"
 )
 
 // forget makes conntrack forget all connections.
@@ -118,7 +118,7 @@ func TestLaw6IdleSessions(t *testing.T) {
 		if err := transferBy(s, command); err != nil {
 			t.Fatal(err)
 		}
-		lab.Eventually(t, 30*time.Second, "conntrack has forgotten it", func() bool {
+		patience.Until(t, "conntrack has forgotten it", func() bool {
 			list, err := l.Exec(lab.Gateway, "conntrack", "-L", "-p", "tcp", "--orig-port-dst", "21", "--state", "ESTABLISHED")
 			return err == nil && !strings.Contains(list, "dport=21 ")
 		})

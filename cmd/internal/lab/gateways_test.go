@@ -2,11 +2,14 @@ package lab_test
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/patience"
 )
 
 // The firewall can stand before the client, before the server, or both: here
@@ -23,11 +26,13 @@ func TestTwoGatewaysInARow(t *testing.T) {
 	far.Firewall("accept-line")
 
 	first := near.StartDaemon()
-	if fetch(near, "4") == nil {
-		t.Error("a transfer passed the gateway that has no daemon")
+	_, data := pinhole(t, near)
+	if c, err := near.Dial(lab.Client, netip.Addr{}, data, time.Second); err == nil {
+		c.Close()
+		t.Error("a data connection passed the gateway that has no daemon")
 	}
 	second := far.StartDaemon()
-	lab.Eventually(t, transferLimit, "the first daemon has read the session that the second gateway stopped", func() bool {
+	patience.Until(t, "the first daemon has read the session that the second gateway stopped", func() bool {
 		return len(lab.Pinholes(first.AuditRecords(), "open")) > 0
 	})
 	everyVariantPasses(t, near, 4, 6)

@@ -198,18 +198,6 @@ func (l *Lab) Queued() (int, error) {
 	return total, nil
 }
 
-// Eventually polls until ok, and fails the test when that takes too long.
-func Eventually(t testing.TB, limit time.Duration, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(limit)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("after %v still not: %s", limit, what)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
 // logServers shows the last of what the servers wrote.
 func (l *Lab) logServers() {
 	logs, _ := filepath.Glob(filepath.Join(l.Dir, "*.log"))

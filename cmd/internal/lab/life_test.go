@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/patience"
 )
 
 const curlOnce = "ftp://10.0.2.2/hello.txt"
@@ -22,7 +23,7 @@ func fetch(l *lab.Lab, seconds string) error {
 
 func mustFetch(t *testing.T, l *lab.Lab) {
 	t.Helper()
-	if err := fetch(l, "15"); err != nil {
+	if err := fetch(l, inSeconds(transferLimit)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -119,23 +120,20 @@ func TestFlushedTableComesBack(t *testing.T) {
 	if _, err := l.Exec(lab.Gateway, "nft", "flush", "ruleset"); err != nil {
 		t.Fatal(err)
 	}
-	lost := time.Now()
 	element := fmt.Sprintf("10.0.1.2 . 10.0.2.2 . %d", data.Port())
-	lab.Eventually(t, readyAgain, "the pinhole is back in the kernel", func() bool {
+	patience.Within(t, readyAgain, "the pinhole is back in the kernel", func() bool {
 		text, err := l.Ruleset()
 		return err == nil && strings.Contains(text, element)
 	})
-	t.Logf("back after %v", time.Since(lost).Round(time.Millisecond))
 	l.Firewall("accept-line") // it was flushed as well
 	if _, err := s.Retrieve(data, "small.bin"); err != nil {
 		t.Errorf("the pinhole that was open: %v", err)
 	}
 	mustFetch(t, l)
-	lab.Eventually(t, readyAgain, "status is ready", func() bool { return d.Status() == 0 })
+	patience.Within(t, readyAgain, "status is ready", func() bool { return d.Status() == 0 })
 }
 
-// readyAgain is the second that is promised, and time for nft to be run on a
-// machine that is busy with other tests.
+// readyAgain is the second that is promised, and time for nft to be run.
 const readyAgain = 1500 * time.Millisecond
 
 // A second daemon in the same network namespace is refused with a clear

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/patience"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
@@ -37,7 +38,7 @@ func (s samples) sum(begin string) (total float64) {
 // promlint does. The arguments are curl's.
 func scrape(t *testing.T, l *lab.Lab, curl ...string) samples {
 	t.Helper()
-	text, err := l.Exec(lab.Gateway, "curl", append([]string{"-sS", "--fail", "--max-time", "10"}, curl...)...)
+	text, err := l.Exec(lab.Gateway, "curl", append([]string{"-sS", "--fail", "--max-time", inSeconds(transferLimit)}, curl...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +136,7 @@ func TestMetrics(t *testing.T) {
 	d.Stop()
 }
 
-// waitFor is lab.Eventually that says how far it came.
+// waitFor is patience.Until that says how far it came.
 func waitFor(t *testing.T, what string, ok func() bool, last func() any) {
 	t.Helper()
 	defer func() {
@@ -143,7 +144,7 @@ func waitFor(t *testing.T, what string, ok func() bool, last func() any) {
 			t.Log(last())
 		}
 	}()
-	lab.Eventually(t, 10*time.Second, what, ok)
+	patience.Until(t, what, ok)
 }
 
 // A unix socket shows the same, to its group, and goes with the daemon.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -42,13 +43,20 @@ func (l *Lab) Do(where Where, f func() error) error {
 
 // Dial connects from a namespace. A zero from lets the kernel choose.
 func (l *Lab) Dial(where Where, from netip.Addr, to netip.AddrPort, limit time.Duration) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: limit}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return l.DialContext(ctx, where, from, to)
+}
+
+// DialContext is Dial until ctx is done.
+func (l *Lab) DialContext(ctx context.Context, where Where, from netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	var dialer net.Dialer
 	if from.IsValid() {
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
 	}
 	var conn net.Conn
 	err := l.Do(where, func() (err error) {
-		conn, err = dialer.Dial("tcp", to.String())
+		conn, err = dialer.DialContext(ctx, "tcp", to.String())
 		return err
 	})
 	return conn, err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/patience"
 )
 
 // A server behind somebody else's NAT announces its inside address, or none:
@@ -61,7 +62,7 @@ func TestNATForeignAddress(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			lab.Eventually(t, transferLimit, "every refusal is recorded", func() bool {
+			patience.Until(t, "every refusal is recorded", func() bool {
 				records := lab.Pinholes(d.AuditRecords(), "deny")
 				for _, r := range records {
 					if r.Pinhole.Reason != "foreign_address" {

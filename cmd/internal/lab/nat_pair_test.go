@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/patience"
 )
 
 // pair is a control connection under NAT with both of its ends in the test's
@@ -86,11 +87,11 @@ func dialThrough(l *lab.Lab, here lab.Where, source netip.Addr, to netip.AddrPor
 		return nil, nil, err
 	}
 	defer listener.Close()
-	dialed, err := l.Dial(here, source, to, patience)
+	dialed, err := l.Dial(here, source, to, patience.Limit)
 	if err != nil {
 		return nil, nil, err
 	}
-	_ = listener.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
+	_ = listener.(*net.TCPListener).SetDeadline(patience.Deadline())
 	accepted, err := listener.Accept()
 	if err != nil {
 		dialed.Close()
@@ -98,9 +99,6 @@ func dialThrough(l *lab.Lab, here lab.Where, source netip.Addr, to netip.AddrPor
 	}
 	return dialed.(*net.TCPConn), accepted.(*net.TCPConn), nil
 }
-
-// patience is more than any packet takes, sent three times.
-const patience = 10 * time.Second
 
 func (p *pair) other(s side) side {
 	if s == p.client {
@@ -118,14 +116,14 @@ func (p *pair) tell(from side, text string) error {
 }
 
 func (s side) write(text string) error {
-	_ = s.SetWriteDeadline(time.Now().Add(patience))
+	_ = s.SetWriteDeadline(patience.Deadline())
 	_, err := io.WriteString(s.TCPConn, text)
 	return err
 }
 
 // hear wants that this arrives and nothing else.
 func (s side) hear(want string) error {
-	_ = s.SetReadDeadline(time.Now().Add(patience))
+	_ = s.SetReadDeadline(patience.Deadline())
 	got := make([]byte, len(want))
 	n, err := io.ReadFull(s.heard, got)
 	if err != nil {
@@ -139,7 +137,7 @@ func (s side) hear(want string) error {
 
 // line reads one.
 func (s side) line() (string, error) {
-	_ = s.SetReadDeadline(time.Now().Add(patience))
+	_ = s.SetReadDeadline(patience.Deadline())
 	text, err := s.heard.ReadString('\n')
 	if err != nil {
 		return text, fmt.Errorf("the %s heard %q and no end of it: %w", s.where, text, err)
@@ -163,7 +161,7 @@ func (s side) acknowledged() error {
 		if waiting == 0 {
 			return nil
 		}
-		if time.Since(begun) > patience {
+		if time.Since(begun) > patience.Limit {
 			return fmt.Errorf("%d bytes of the %s are not acknowledged", waiting, s.where)
 		}
 	}
@@ -193,7 +191,7 @@ func (p *pair) end() error {
 			return err
 		}
 		other := p.other(s)
-		_ = other.SetReadDeadline(time.Now().Add(patience))
+		_ = other.SetReadDeadline(patience.Deadline())
 		if got, err := io.ReadAll(other.heard); err != nil || len(got) > 0 {
 			return fmt.Errorf("at the end the %s heard %q: %w", other.where, got, err)
 		}
@@ -340,8 +338,8 @@ func (p *pair) data(command string, at, told netip.AddrPort) error {
 	if got := b.RemoteAddr().(*net.TCPAddr).AddrPort().Addr(); got != seen {
 		return fmt.Errorf("%s: the data connection comes from %v, want %v", command, got, seen)
 	}
-	_ = a.SetDeadline(time.Now().Add(patience))
-	_ = b.SetDeadline(time.Now().Add(patience))
+	_ = a.SetDeadline(patience.Deadline())
+	_ = b.SetDeadline(patience.Deadline())
 	for _, way := range [][2]*net.TCPConn{{a, b}, {b, a}} {
 		if _, err := io.WriteString(way[0], "data"); err != nil {
 			return err

@@ -5,9 +5,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/patience"
 )
 
 // port is that of the client's end, as nft writes it.
@@ -61,12 +61,10 @@ func TestNATSessionOutlivesKilledDaemon(t *testing.T) {
 	if _, err := l.Exec(lab.Gateway, "nft", "delete", "table", "inet", "ftpinhole"); err != nil {
 		t.Fatal(err)
 	}
-	lost := time.Now()
-	lab.Eventually(t, readyAgain, "the session's packets are queued again", func() bool {
+	patience.Within(t, readyAgain, "the session's packets are queued again", func() bool {
 		text, err := l.Ruleset()
 		return err == nil && strings.Contains(text, "10.0.2.101 . "+port(p.client))
 	})
-	t.Logf("the table was back after %v", time.Since(lost).Round(time.Millisecond))
 	everyCommand()
 
 	for range 2 {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/patience"
 )
 
 // commands are all that announce an endpoint in a family.
@@ -185,7 +186,7 @@ func TestNATTwoClientsOnePort(t *testing.T) {
 		if err := first.data("EPRT", at1, told1); err != nil {
 			t.Errorf("the first client: %v", err)
 		}
-		lab.Eventually(t, transferLimit, "the port is free again", func() bool {
+		patience.Until(t, "the port is free again", func() bool {
 			told, err := second.announce("EPRT", at2)
 			if err != nil {
 				t.Fatal(err)

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/patience"
 )
 
 // block is what stands between two fences of a page.
@@ -48,14 +48,10 @@ func blocks(t *testing.T, name string) []block {
 }
 
 // shell runs a block as one types it, in the folder of the sources. A first
-// build takes a while; a transfer does not.
+// build takes a while, on a slow machine minutes.
 func shell(t *testing.T, l *lab.Lab, where lab.Where, b block) string {
 	t.Helper()
-	limit := 3 * time.Minute
-	if where == lab.Client {
-		limit = 2 * transferLimit
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience.Limit)
 	defer cancel()
 	cmd := l.Command(ctx, where, "bash", "-ec", b.text)
 	cmd.Dir = "../../.."
@@ -77,7 +73,7 @@ func foreground(t *testing.T, l *lab.Lab, b block) func() {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, 20*time.Second, "the daemon is ready", func() bool {
+	patience.Until(t, "the daemon is ready", func() bool {
 		_, err := l.Exec(lab.Fresh, "ftpinhole", "status")
 		return err == nil
 	})

@@ -8,7 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"testing"
-	"time"
+
+	"ftpinhole/cmd/internal/patience"
 )
 
 // Record is a line of the audit log, with the fields that the tests look at.
@@ -86,12 +87,24 @@ func Pinholes(records []Record, action string) []Record {
 	return found
 }
 
+// KernelErrors are the refusals that law 1 excepts: the kernel failed, or did not
+// answer for two seconds, as it does not where the machine is starved.
+func (d *Daemon) KernelErrors() []Record {
+	var found []Record
+	for _, record := range Pinholes(d.AuditRecords(), "deny") {
+		if record.Pinhole.Reason == "kernel_error" {
+			found = append(found, record)
+		}
+	}
+	return found
+}
+
 // WaitOpen waits for the record of the one pinhole that leads to a port, and
 // returns it: the port is open before the record is in the file.
 func (d *Daemon) WaitOpen(t testing.TB, port uint16) Record {
 	t.Helper()
 	var opened Record
-	Eventually(t, 15*time.Second, fmt.Sprintf("the pinhole to port %d has its open record", port), func() bool {
+	patience.Until(t, fmt.Sprintf("the pinhole to port %d has its open record", port), func() bool {
 		for _, record := range Pinholes(d.AuditRecords(), "open") {
 			if record.Pinhole.DestPort == port {
 				opened = record
@@ -109,7 +122,7 @@ func (d *Daemon) WaitOpen(t testing.TB, port uint16) Record {
 func (d *Daemon) WaitClosed(t testing.TB, atLeast int) []Record {
 	t.Helper()
 	var records []Record
-	Eventually(t, 15*time.Second, "every pinhole has its close record", func() bool {
+	patience.Until(t, "every pinhole has its close record", func() bool {
 		records = d.AuditRecords()
 		opened := len(Pinholes(records, "open"))
 		return opened >= atLeast && opened == len(Pinholes(records, "close"))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/patience"
 )
 
 // Law 7: in random traffic each open has one close and at most one use, and
@@ -68,7 +69,7 @@ func TestLaw7RecordsAreWhatTheKernelHolds(t *testing.T) {
 			u.s = nil
 		}
 		var records, kernel []string
-		deadline := time.Now().Add(5 * time.Second)
+		deadline := patience.Deadline()
 		for {
 			records, kernel = waiting(t, d), held(t, l)
 			if slices.Equal(records, kernel) || time.Now().After(deadline) {
@@ -188,7 +189,7 @@ func TestLaw7NoPasswordAnywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	outputs := map[string][]byte{}
-	lab.Eventually(t, 5*time.Second, "the open record in the trail", func() bool {
+	patience.Until(t, "the open record in the trail", func() bool {
 		out, _, _ := l.Program(lab.Gateway, nil, "audit", "--action", "open", "-o", "jsonl", "--state-dir", d.StateDir)
 		return out != ""
 	})

@@ -10,11 +10,9 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
-)
 
-// patience is how long a Session waits for any one answer.
-const patience = 10 * time.Second
+	"ftpinhole/cmd/internal/patience"
+)
 
 // Session is a control connection whose lines the test writes itself.
 type Session struct {
@@ -27,7 +25,7 @@ type Session struct {
 // Connect opens a control connection to port 21 and reads the greeting. It is
 // closed when the test ends.
 func (l *Lab) Connect(where Where, from, to netip.Addr) (*Session, error) {
-	conn, err := l.Dial(where, from, netip.AddrPortFrom(to, 21), patience)
+	conn, err := l.Dial(where, from, netip.AddrPortFrom(to, 21), patience.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -60,14 +58,14 @@ func (l *Lab) Login(where Where, from, to netip.Addr) (*Session, error) {
 
 // Send writes one line, without waiting.
 func (s *Session) Send(line string) error {
-	_ = s.Conn.SetDeadline(time.Now().Add(patience))
+	_ = s.Conn.SetDeadline(patience.Deadline())
 	_, err := io.WriteString(s.Conn, line+"\r\n")
 	return err
 }
 
 // Reply reads one reply, of one line or more (RFC 959 4.2).
 func (s *Session) Reply() (code int, text string, err error) {
-	_ = s.Conn.SetDeadline(time.Now().Add(patience))
+	_ = s.Conn.SetDeadline(patience.Deadline())
 	first := ""
 	for {
 		line, err := s.lines.ReadString('\n')
@@ -131,7 +129,7 @@ func (s *Session) Retrieve(data netip.AddrPort, name string) ([]byte, error) {
 
 // RetrieveFrom is Retrieve from one of the client's addresses.
 func (s *Session) RetrieveFrom(from netip.Addr, data netip.AddrPort, name string) ([]byte, error) {
-	conn, err := s.lab.Dial(s.where, from, data, patience)
+	conn, err := s.lab.Dial(s.where, from, data, patience.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +148,7 @@ func (s *Session) RetrieveActive(command, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer listener.Close()
-	_ = listener.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
+	_ = listener.(*net.TCPListener).SetDeadline(patience.Deadline())
 	if err := s.Expect(Announce(command, listener.Addr().(*net.TCPAddr).AddrPort()), 200); err != nil {
 		return nil, err
 	}
@@ -184,7 +182,7 @@ func (s *Session) finish(data net.Conn, name string) ([]byte, error) {
 	if code, text, err := s.Reply(); err != nil || code != 150 && code != 125 {
 		return nil, fmt.Errorf("RETR %s: %d %q: %w", name, code, text, err)
 	}
-	_ = data.SetDeadline(time.Now().Add(patience))
+	_ = data.SetDeadline(patience.Deadline())
 	content, err := io.ReadAll(data)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ftpinhole/cmd/internal/lab"
+	"ftpinhole/cmd/internal/patience"
 )
 
 // Must hold: IPv4 and IPv6 sessions at the same time; two clients at once;
@@ -106,7 +107,7 @@ func TestDataStaysInTheKernel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if out, err := l.Exec(lab.Client, "curl", "-sS", "--max-time", "60", "-o", os.DevNull, "ftp://10.0.2.2/"+name); err != nil {
+		if out, err := l.Exec(lab.Client, "curl", "-sS", "--max-time", inSeconds(transferLimit), "-o", os.DevNull, "ftp://10.0.2.2/"+name); err != nil {
 			t.Fatalf("%s: %v %s", name, err, out)
 		}
 		after, err := l.Queued()
@@ -187,7 +188,7 @@ func TestFiveSessionsOfOneClient(t *testing.T) {
 		sessions, ports = append(sessions, s), append(ports, data)
 	}
 	// A record is in the file within a second, the pinhole before that.
-	lab.Eventually(t, 5*time.Second, "five pinholes are recorded", func() bool {
+	patience.Until(t, "five pinholes are recorded", func() bool {
 		return len(lab.Pinholes(d.AuditRecords(), "open")) == 5
 	})
 	for i, s := range sessions {

@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,7 +50,7 @@ func TestActiveSourcePort(t *testing.T) {
 			l.Firewall("accept-line")
 			l.StartServer(server, lab.Server)
 			d := configured(t, l, "[policy]\nactive_source_port = 20\n")
-			limit := map[bool]string{true: "15", false: "4"}[want]
+			limit := map[bool]string{true: inSeconds(transferLimit), false: "4"}[want]
 			out, err := l.Exec(lab.Client, "curl", "-sS", "--max-time", limit, "--ftp-port", "-", "--disable-eprt", "ftp://10.0.2.2/")
 			if got := err == nil && strings.Contains(out, "small.bin"); got != want {
 				t.Errorf("the listing came: %v, want %v (%v)", got, want, err)
@@ -67,10 +68,22 @@ func TestRuleForOneClient(t *testing.T) {
 	l.StartServer("vsftpd", lab.Server)
 	d := configured(t, l, "[[policy.rule]]\nclients = ['10.0.1.3']\nmodes = ['active']\n")
 	for client, want := range map[string]bool{"10.0.1.2": true, "10.0.1.3": false} {
-		limit := map[bool]string{true: "15", false: "3"}[want]
-		out, err := l.Exec(lab.Client, "curl", "-sS", "--max-time", limit, "--interface", client, "--ftp-pasv", "ftp://10.0.2.2/")
-		if got := err == nil && strings.Contains(out, "small.bin"); got != want {
-			t.Errorf("%s: the listing came: %v, want %v (%v)", client, got, want, err)
+		from := netip.MustParseAddr(client)
+		s, err := l.Login(lab.Client, from, lab.Address(lab.Server, 4))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := s.Passive("PASV")
+		if err != nil {
+			t.Fatal(err)
+		}
+		limit := map[bool]time.Duration{true: transferLimit, false: time.Second}[want]
+		c, err := l.Dial(lab.Client, from, data, limit)
+		if err == nil {
+			c.Close()
+		}
+		if got := err == nil; got != want {
+			t.Errorf("%s: a data connection came through: %v, want %v (%v)", client, got, want, err)
 		}
 	}
 	d.Stop()

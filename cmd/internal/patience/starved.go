@@ -24,6 +24,9 @@ type Meter struct {
 // NewMeter begins to measure.
 func NewMeter() *Meter { return &Meter{begun: time.Now(), waited: pressure()} }
 
+// Since is the time since NewMeter.
+func (m *Meter) Since() time.Duration { return time.Since(m.begun) }
+
 // Sleep sleeps, and notes how much too long.
 func (m *Meter) Sleep(d time.Duration) {
 	begun := time.Now()

@@ -10,10 +10,8 @@ import (
 
 	"ftpinhole/cmd/internal/lab"
 	"ftpinhole/cmd/internal/lab/dialogue"
+	"ftpinhole/cmd/internal/patience"
 )
-
-// patience is far more than anything takes that works.
-const patience = 10 * time.Second
 
 // Must hold: each dialogue is delivered in full, legal or not; what both sides
 // agreed on is open and nothing else; and the audit trail says so.
@@ -26,12 +24,13 @@ func TestLive(t *testing.T) {
 	prepare(t, l, worlds)
 	d := l.StartDaemon("--ports", "21,2121")
 	start := time.Now()
-	results := player{l, patience}.playAll(worlds, list)
+	results := player{l, patience.Limit}.playAll(worlds, list)
 	t.Logf("%d dialogues in %v", len(list), time.Since(start).Round(time.Millisecond))
 	records := d.WaitClosed(t, 1)
-	for begun := time.Now(); ended(records) < len(list) && time.Since(begun) < patience; time.Sleep(20 * time.Millisecond) {
-		records = d.AuditRecords() // a session's last record is the last of all
-	}
+	patience.Until(t, "every session has its end record, which is its last", func() bool {
+		records = d.AuditRecords()
+		return ended(records) >= len(list)
+	})
 	trails := trailsOf(records)
 	for i, one := range list {
 		t.Run(one.Name, func(t *testing.T) {

@@ -21,9 +21,9 @@ import (
 // player plays dialogues between a lab's client and its server.
 type player struct {
 	lab *lab.Lab
-	// patience is how long a segment may take, and a connection that has to
+	// limit is how long a segment may take, and a connection that has to
 	// get through.
-	patience time.Duration
+	limit time.Duration
 }
 
 // The times of a connection that must not get through: how long after the
@@ -120,7 +120,7 @@ func (p player) play(world dialogue.World, d dialogue.Dialogue) (res result) {
 // session is a control connection with both of its sides in hand.
 type session struct {
 	client, server *net.TCPConn
-	patience       time.Duration
+	limit          time.Duration
 	ended          map[dialogue.Side]bool
 }
 
@@ -130,11 +130,11 @@ func (p player) connect(world dialogue.World) (*session, error) {
 		return nil, err
 	}
 	defer listener.Close()
-	client, err := p.lab.Dial(lab.Client, world.Client, netip.AddrPortFrom(world.Server, 21), p.patience)
+	client, err := p.lab.Dial(lab.Client, world.Client, netip.AddrPortFrom(world.Server, 21), p.limit)
 	if err != nil {
 		return nil, err
 	}
-	_ = listener.(*net.TCPListener).SetDeadline(time.Now().Add(p.patience))
+	_ = listener.(*net.TCPListener).SetDeadline(time.Now().Add(p.limit))
 	server, err := listener.Accept()
 	if err != nil {
 		client.Close()
@@ -142,7 +142,7 @@ func (p player) connect(world dialogue.World) (*session, error) {
 	}
 	st := &session{
 		client: client.(*net.TCPConn), server: server.(*net.TCPConn),
-		patience: p.patience, ended: make(map[dialogue.Side]bool),
+		limit: p.limit, ended: make(map[dialogue.Side]bool),
 	}
 	// Urgent bytes stay in their place, as programs that speak telnet ask for.
 	if err := withFD(st.server, func(fd int) error {
@@ -170,7 +170,7 @@ func (st *session) step(world dialogue.World, step dialogue.Step) error {
 	}
 	here, there := st.sides(step.From)
 	for _, segment := range world.Segments(step) {
-		deadline := time.Now().Add(st.patience)
+		deadline := time.Now().Add(st.limit)
 		_ = here.SetWriteDeadline(deadline)
 		_ = there.SetReadDeadline(deadline)
 		sent := make(chan error, 1)
@@ -220,7 +220,7 @@ func (st *session) end(from dialogue.Side, how dialogue.End) error {
 	} else if err := here.CloseWrite(); err != nil {
 		return err
 	}
-	_ = there.SetReadDeadline(time.Now().Add(st.patience))
+	_ = there.SetReadDeadline(time.Now().Add(st.limit))
 	if n, err := there.Read(make([]byte, 1)); n != 0 || !errors.Is(err, want) {
 		return fmt.Errorf("%c ended, and the other side read %d bytes and %v", from, n, err)
 	}
@@ -262,20 +262,20 @@ func (p player) transfer(here, there lab.Where, from netip.Addr, to netip.AddrPo
 		return err
 	}
 	defer listener.Close()
-	a, err := p.lab.Dial(here, from, to, p.patience)
+	a, err := p.lab.Dial(here, from, to, p.limit)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	_ = listener.(*net.TCPListener).SetDeadline(time.Now().Add(p.patience))
+	_ = listener.(*net.TCPListener).SetDeadline(time.Now().Add(p.limit))
 	b, err := listener.Accept()
 	if err != nil {
 		return err
 	}
 	defer b.Close()
 	for _, way := range [][2]net.Conn{{a, b}, {b, a}} {
-		_ = way[0].SetDeadline(time.Now().Add(p.patience))
-		_ = way[1].SetDeadline(time.Now().Add(p.patience))
+		_ = way[0].SetDeadline(time.Now().Add(p.limit))
+		_ = way[1].SetDeadline(time.Now().Add(p.limit))
 		if _, err := io.WriteString(way[0], "data"); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 
 	"ftpinhole/cmd/internal/lab"
 	"ftpinhole/cmd/internal/lab/dialogue"
+	"ftpinhole/cmd/internal/patience"
 )
 
 // TestScoreboard plays the dialogues through the kernel's helper and through
@@ -23,17 +24,17 @@ import (
 func TestScoreboard(t *testing.T) {
 	list := dialogue.All()
 	worlds := worldsOf(list)
-	contest := func(firewall string, patience time.Duration, start func(*lab.Lab)) func() []result {
+	contest := func(firewall string, limit time.Duration, start func(*lab.Lab)) func() []result {
 		l := lab.New(t)
 		l.Firewall(firewall)
 		prepare(t, l, worlds)
 		start(l)
-		return func() []result { return player{l, patience}.playAll(worlds, list) }
+		return func() []result { return player{l, limit}.playAll(worlds, list) }
 	}
 	// What hangs would be sent again for minutes: a RTO of 200 ms has been
 	// doubled three times after 3 s.
 	byKernel := contest("kernel-helper", 3*time.Second, func(*lab.Lab) {})
-	byUs := contest("accept-line", patience, func(l *lab.Lab) { l.StartDaemon("--ports", "21,2121") })
+	byUs := contest("accept-line", patience.Limit, func(l *lab.Lab) { l.StartDaemon("--ports", "21,2121") })
 
 	var kernel, ours []result
 	var both sync.WaitGroup
