@@ -17,6 +17,7 @@ const (
 	retryEvery     = time.Second     // between attempts while writing fails
 	behindAfter    = 5 * time.Second // how long records may wait until Ready says no
 	closeWait      = 5 * time.Second // for a disk or pipe that does not take the rest
+	syncPause      = 2 * time.Millisecond
 )
 
 // Errors that are told apart with errors.Is.
@@ -39,7 +40,8 @@ type Log struct {
 
 	others, refusals room // a flood of refusals takes no room from other records
 
-	since      atomic.Int64 // since when the records in hand wait, Unix nanoseconds; 0: there are none
+	since      atomic.Int64  // since when the records in hand wait, Unix nanoseconds; 0: there are none
+	given      atomic.Uint64 // to Write; each is written, lost, or waits
 	written    atomic.Uint64
 	inHand     atomic.Int64 // records that the writer has encoded, not written
 	lost       atomic.Uint64
@@ -114,6 +116,7 @@ func newLog(s sink, others, refusals int64, log *slog.Logger) *Log {
 // that the queue is full, the record is lost, and counted. Refusals have room
 // of their own. Records written after Close are lost too.
 func (l *Log) Write(r conntrack.Record) {
+	l.given.Add(1)
 	select {
 	case <-l.closing:
 		l.lost.Add(1)
@@ -133,6 +136,15 @@ func (l *Log) lose() {
 	now := time.Now().Unix()
 	if last := l.complained.Load(); last != now && l.complained.CompareAndSwap(last, now) {
 		l.log.Error("audit records lost: the file is too slow or cannot be written; see to its disk", "path", l.path, "lost", total)
+	}
+}
+
+// Sync waits until each record handed over before is in the file or lost, but no
+// longer than most: a file that cannot be written holds nobody up for long.
+func (l *Log) Sync(most time.Duration) {
+	given := l.given.Load()
+	for until := time.Now().Add(most); l.written.Load()+l.lost.Load() < given && time.Now().Before(until); {
+		time.Sleep(syncPause)
 	}
 }
 

@@ -396,6 +396,32 @@ func (s stuck) Write(p []byte) (int, error) {
 
 func (s stuck) Close() error { return nil }
 
+// Sync waits for the file, and for one that cannot be written not for ever.
+func TestSync(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.json")
+	l, err := Open(path, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		write(l, fmt.Sprint(i))
+	}
+	l.Sync(patience.Limit)
+	if n := len(lines(t, path)); n != 1000 {
+		t.Errorf("%d lines are in the file, want 1000", n)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	write(l, "late")
+	l.Sync(patience.Limit) // it is lost, which is not waited for
+
+	full := newLog(&disk{err: syscall.ENOSPC}, 10, 10, quiet)
+	write(full, "never")
+	full.Sync(10 * time.Millisecond)
+	_ = full.Close() // it says that all is lost
+}
+
 // Ready is what audit.required asks: a disk that hangs is no error of the
 // file's, and yet nothing is written.
 func TestReady(t *testing.T) {

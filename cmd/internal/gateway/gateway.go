@@ -39,9 +39,10 @@ type Gateway struct {
 	started time.Time
 	ready   atomic.Bool
 
-	lock  *net.UnixListener // nil if a stranger holds it
-	audit *audit.Log
-	trail *trail.Trail
+	lock      *net.UnixListener // nil if a stranger holds it
+	audit     *audit.Log
+	recording sync.Mutex // guards the order of records
+	trail     *trail.Trail
 	// queues are in the order of their numbers: one a shard, then two of all
 	// shards for the packets of rewritten sessions, before conntrack and after.
 	queues   []*queue.Queue

@@ -6,8 +6,12 @@ import (
 	"ftpinhole/conntrack"
 )
 
-// record hands a record to all who keep or watch records; none of them waits.
+// record hands a record to all who keep or watch records; none of them waits. All
+// have the records of all shards in the same order: what the trail lacks after a
+// crash is the end of the log.
 func (g *Gateway) record(r conntrack.Record) {
+	g.recording.Lock()
+	defer g.recording.Unlock()
 	g.audit.Write(r)
 	g.trail.Write(r)
 	g.feed.Publish(r)
