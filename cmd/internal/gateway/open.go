@@ -56,7 +56,7 @@ func (g *Gateway) open(ctx context.Context) error {
 	if g.audit, err = audit.Open(g.config.AuditLog, g.log); err != nil {
 		return err
 	}
-	if g.trail, err = openTrail(g.config, g.log); err != nil {
+	if g.trail, err = openTrail(g.config, g.audit, g.log); err != nil {
 		return err
 	}
 	if g.expect, err = openExpectations(g.config, g.log); err != nil {
@@ -119,9 +119,13 @@ func (g *Gateway) ways() []way {
 	}
 }
 
-func openTrail(c config.Config, log *slog.Logger) (*trail.Trail, error) {
+// logPatience is how long a batch of the trail waits for the audit log.
+const logPatience = time.Second
+
+func openTrail(c config.Config, file *audit.Log, log *slog.Logger) (*trail.Trail, error) {
 	return trail.Open(filepath.Join(c.StateDir, trail.FileName), trail.Config{
 		Keep: time.Duration(c.Audit.KeepDays) * 24 * time.Hour, MaxBytes: int64(c.Audit.MaxSizeMB) << 20, Log: audit.Backwards(c.AuditLog),
+		Logged: func() { file.Sync(logPatience) },
 	}, log)
 }
 

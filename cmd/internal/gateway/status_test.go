@@ -31,7 +31,7 @@ func (r *rig) asGateway(others ...*shard) *Gateway {
 		r.t.Fatal(err)
 	}
 	cfg.StateDir = r.t.TempDir()
-	if g.trail, err = openTrail(cfg, log); err != nil {
+	if g.trail, err = openTrail(cfg, g.audit, log); err != nil {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() {

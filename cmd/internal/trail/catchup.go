@@ -8,14 +8,6 @@ import (
 	"ftpinhole/conntrack"
 )
 
-// Whether the database has a record. A refusal has no name: another one of the
-// same session in the same microsecond counts as it.
-const (
-	havePinhole = "SELECT 1 FROM records WHERE id = ? AND id <> '' AND action = ?"
-	haveSession = "SELECT 1 FROM records WHERE flow = ? AND action = ? AND action >= 5"
-	haveRefusal = "SELECT 1 FROM records INDEXED BY by_time WHERE time = ? AND flow = ? AND action = ?"
-)
-
 // Records that a daemon which was killed had in hand: no more than these.
 const (
 	mostMissing = queuedOthers + queuedRefusals + batchRecords
@@ -71,7 +63,7 @@ func (s *store) missing(cfg Config) ([]conntrack.Record, error) {
 		if reached[others] {
 			most = min(most, mostRefusals)
 		}
-		if most--; most == 0 || reached[refusals] && reached[others] {
+		if most--; most == 0 || reached[refused] && reached[others] {
 			break
 		}
 	}
@@ -79,18 +71,18 @@ func (s *store) missing(cfg Config) ([]conntrack.Record, error) {
 	return missing, nil
 }
 
+const hasRefusal = "SELECT 1 FROM refusals INDEXED BY refusals_by_time WHERE time = ? AND flow = ?"
+
+// has reports whether the database has a record. A refusal has no name: another
+// one of the same session in the same microsecond counts as it.
 func (s *store) has(r *conntrack.Record) (bool, error) {
-	var row *sql.Row
-	switch {
-	case r.Pinhole.ID != "":
-		row = s.db.QueryRow(havePinhole, r.Pinhole.ID, r.Action)
-	case r.Action == conntrack.Deny:
-		row = s.db.QueryRow(haveRefusal, r.Time.UnixMicro(), int64(r.FlowID), r.Action)
-	default:
-		row = s.db.QueryRow(haveSession, int64(r.FlowID), r.Action)
+	t, i := tableOf(r.Action)
+	query, args := hasRefusal, []any{r.Time.UnixMicro(), int64(r.FlowID)}
+	if name := t.nameOf(r); name != nil {
+		query, args = t.having(t.events[i]), []any{name}
 	}
 	var one int
-	err := row.Scan(&one)
+	err := s.db.QueryRow(query, args...).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}

@@ -32,74 +32,6 @@ type condition struct {
 	args []any
 }
 
-// asked is what a filter asks of one thing.
-type asked struct {
-	of string
-	condition
-}
-
-// asked are f's conditions, but for the time.
-func (f *Filter) asked() []asked {
-	var out []asked
-	if f.User != "" {
-		out = append(out, asked{"user", condition{"user = ?", []any{[]byte(f.User)}}})
-	}
-	if f.Port != 0 {
-		out = append(out, asked{"port", condition{"? IN (dst_port, outside_port)", []any{int64(f.Port)}}})
-	}
-	if f.Action != 0 {
-		out = append(out, asked{"kind", condition{"action = ?", []any{int64(f.Action)}}})
-	}
-	if n := len(f.Reasons); n > 0 {
-		c := condition{sql: "reason IN (?" + strings.Repeat(", ?", n-1) + ")"}
-		for _, reason := range f.Reasons {
-			c.args = append(c.args, string(reason))
-		}
-		out = append(out, asked{"kind", c})
-	}
-	if ranges := rangesOf(f.Clients); ranges != nil {
-		out = append(out, asked{"client", inRanges("client", ranges)})
-	}
-	if ranges := rangesOf(f.Servers); ranges != nil {
-		out = append(out, asked{"server", inRanges("server", ranges)})
-	}
-	return out
-}
-
-// where joins all that f asks for, but for what is answered.
-func (f *Filter) where(answered ...string) condition {
-	c := f.period()
-	for _, a := range f.asked() {
-		if !slices.Contains(answered, a.of) {
-			c = c.and(a.condition)
-		}
-	}
-	return c
-}
-
-// answered joins what f asks of some things.
-func (f *Filter) answered(of []string) condition {
-	var c condition
-	for _, a := range f.asked() {
-		if slices.Contains(of, a.of) {
-			c = c.and(a.condition)
-		}
-	}
-	return c
-}
-
-// period is the condition on the time.
-func (f *Filter) period() condition {
-	var c condition
-	if !f.Since.IsZero() {
-		c = c.and(condition{"time >= ?", []any{f.Since.UnixMicro()}})
-	}
-	if !f.Until.IsZero() {
-		c = c.and(condition{"time < ?", []any{f.Until.UnixMicro()}})
-	}
-	return c
-}
-
 func (c condition) and(more condition) condition {
 	switch {
 	case more.sql == "":
@@ -107,7 +39,7 @@ func (c condition) and(more condition) condition {
 	case c.sql == "":
 		return more
 	}
-	return condition{c.sql + " AND " + more.sql, append(append([]any{}, c.args...), more.args...)}
+	return condition{c.sql + " AND " + more.sql, slices.Concat(c.args, more.args)}
 }
 
 // clause is the condition as it follows a table's name.
@@ -116,4 +48,108 @@ func (c condition) clause() string {
 		return ""
 	}
 	return " WHERE " + c.sql
+}
+
+// rows is the condition for the rows of a table in which f may find records, but for
+// the clients.
+func (f *Filter) rows(t *table) condition {
+	var c condition
+	if !f.Since.IsZero() { // the time of a row is its latest
+		c = c.and(condition{"time >= ?", []any{f.Since.UnixMicro()}})
+	}
+	c = c.and(f.events(t))
+	if f.User != "" {
+		c = c.and(condition{"? IN (" + t.users() + ")", []any{[]byte(f.User)}})
+	}
+	if f.Port != 0 {
+		c = c.and(condition{"? IN (dst_port, outside_port)", []any{int64(f.Port)}})
+	}
+	if n := len(f.Reasons); n > 0 {
+		c = c.and(condition{sql: "reason IN (?" + strings.Repeat(", ?", n-1) + ")"})
+		for _, reason := range f.Reasons {
+			c.args = append(c.args, string(reason))
+		}
+	}
+	if len(f.Servers) > 0 {
+		c = c.and(inRanges("server", rangesOf(f.Servers)))
+	}
+	return c
+}
+
+// ofAll is the condition for the rows that f asks for, with the clients.
+func (f *Filter) ofAll(t *table) condition {
+	c := f.rows(t)
+	if len(f.Clients) > 0 {
+		c = c.and(inRanges("client", rangesOf(f.Clients)))
+	}
+	return c
+}
+
+// events is the condition that a row has an event that f asks for, in its period.
+func (f *Filter) events(t *table) condition {
+	if f.Action == 0 && len(f.Reasons) == 0 && f.Until.IsZero() {
+		return condition{} // the latest is one
+	}
+	some := condition{sql: "0"}
+	for i := range t.events {
+		c := f.counts(t, i)
+		some = condition{some.sql + " OR " + c.sql, slices.Concat(some.args, c.args)}
+	}
+	return condition{"(" + some.sql + ")", some.args}
+}
+
+// counts is the condition that f asks for an event of a row, as a number.
+func (f *Filter) counts(t *table, event int) condition {
+	if !f.asks(t, event) {
+		return condition{sql: "0"}
+	}
+	at := t.events[event].at
+	c := condition{sql: at + " IS NOT NULL"}
+	if !f.Since.IsZero() {
+		c = c.and(condition{at + " >= ?", []any{f.Since.UnixMicro()}})
+	}
+	if !f.Until.IsZero() {
+		c = c.and(condition{at + " < ?", []any{f.Until.UnixMicro()}})
+	}
+	c.sql = "(" + c.sql + ")"
+	return c
+}
+
+// times are the columns with the times of a table's events, NULL where f does not ask
+// for that record. There are none if f asks for none of the table's.
+func (f *Filter) times(t *table) (columns []condition) {
+	some := false
+	for i, e := range t.events {
+		c := condition{sql: e.at}
+		switch {
+		case !f.asks(t, i):
+			c.sql = "NULL"
+		case f.User != "" && e.user != "":
+			c = condition{"CASE WHEN " + e.user + " = ? THEN " + e.at + " END", []any{[]byte(f.User)}}
+		}
+		some = some || c.sql != "NULL"
+		columns = append(columns, c)
+	}
+	if !some {
+		return nil
+	}
+	return columns
+}
+
+// asks reports whether f may find records of an event. Only the last one has a
+// reason, and sessions have no port.
+func (f *Filter) asks(t *table, event int) bool {
+	switch {
+	case f.Action != 0 && f.Action != t.events[event].action:
+	case len(f.Reasons) > 0 && event != len(t.events)-1:
+	case f.Port != 0 && t == &sessions:
+	default:
+		return true
+	}
+	return false
+}
+
+// has reports whether a time is in the period of f.
+func (f *Filter) has(at int64) bool {
+	return (f.Since.IsZero() || at >= f.Since.UnixMicro()) && (f.Until.IsZero() || at < f.Until.UnixMicro())
 }

@@ -31,6 +31,10 @@ func runChild() {
 		childWrites(arg)
 	case "count":
 		childCounts(arg)
+	case "convert":
+		if _, err := openStore(arg, quiet); err != nil {
+			panic(err)
+		}
 	}
 	os.Exit(0)
 }
@@ -49,7 +53,9 @@ func childWrites(dir string) {
 	if err != nil {
 		panic(err)
 	}
-	tr, err := Open(filepath.Join(dir, FileName), beside(dir), quiet)
+	with := beside(dir)
+	with.Logged = func() { log.Sync(time.Minute) }
+	tr, err := Open(filepath.Join(dir, FileName), with, quiet)
 	if err != nil {
 		panic(err)
 	}
@@ -105,9 +111,9 @@ func command(task string, env ...string) *exec.Cmd {
 	return cmd
 }
 
-// Issue 6: kill -9 while records are written: the file has only whole lines
-// after the next start; the database opens; nothing is recorded twice, and no
-// pinhole stays open in it.
+// Law 7: kill -9 while records are written: after the next start the file has only
+// whole lines; the database opens; nothing is recorded twice; and each pinhole has one
+// open and one close in the log, and one row.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, FileName)
@@ -159,19 +165,34 @@ func TestKill(t *testing.T) {
 	all := find(t, path, Filter{Limit: 1 << 20})
 	checkOnce(t, all)
 	checkLines(t, filepath.Join(dir, "audit.json"))
+
+	// Both have the same records, and each pinhole has one row, from open to close.
+	var lines []conntrack.Record
 	has := make(map[string]bool)
-	for i := range all {
-		has[event(&all[i])] = true
-	}
 	for r, err := range audit.Backwards(filepath.Join(dir, "audit.json")) {
-		if err != nil || !has[event(&r)] {
-			t.Errorf("the trail has not %s (%v)", event(&r), err)
+		if err != nil {
+			t.Fatal(err)
 		}
+		lines = append(lines, r)
+		has[told(&r)] = true
+	}
+	checkOnce(t, lines)
+	for i := range all {
+		if !has[told(&all[i])] {
+			t.Errorf("the log has not %s", told(&all[i]))
+		}
+	}
+	if len(lines) != len(all) {
+		t.Errorf("the log has %d records, the trail %d", len(lines), len(all))
+	}
+	var rows, whole int
+	if err := reader(t, path).db.QueryRow("SELECT count(*), sum(opened IS NOT NULL AND closed IS NOT NULL) FROM pinholes").Scan(&rows, &whole); err != nil || rows != whole {
+		t.Errorf("of %d rows %d tell of the open and the close (%v)", rows, whole, err)
 	}
 }
 
-// event names what a record tells.
-func event(r *conntrack.Record) string {
+// told names what a record tells.
+func told(r *conntrack.Record) string {
 	id := r.Pinhole.ID
 	if r.Action == conntrack.Deny {
 		id = fmt.Sprint(r.FlowID)
@@ -179,12 +200,12 @@ func event(r *conntrack.Record) string {
 	return fmt.Sprint(id, " ", r.Action)
 }
 
-// checkOnce: no event twice, and each open has its close.
+// checkOnce: no event twice, each open has its close, and each close its open.
 func checkOnce(t *testing.T, records []conntrack.Record) {
 	t.Helper()
 	seen := make(map[string]int)
 	for i := range records {
-		seen[event(&records[i])]++
+		seen[told(&records[i])]++
 	}
 	for key, n := range seen {
 		if n != 1 {
@@ -192,6 +213,9 @@ func checkOnce(t *testing.T, records []conntrack.Record) {
 		}
 		if id, ok := strings.CutSuffix(key, fmt.Sprint(" ", conntrack.Open)); ok && seen[fmt.Sprint(id, " ", conntrack.Close)] != 1 {
 			t.Errorf("%s has no close", id)
+		}
+		if id, ok := strings.CutSuffix(key, fmt.Sprint(" ", conntrack.Close)); ok && seen[fmt.Sprint(id, " ", conntrack.Open)] != 1 {
+			t.Errorf("%s has no open", id)
 		}
 	}
 	if len(records) < 100 {
@@ -216,7 +240,7 @@ func checkLines(t *testing.T, path string) {
 		if err != nil {
 			t.Error(err)
 		}
-		if seen[event(&r)]++; seen[event(&r)] == 2 {
+		if seen[told(&r)]++; seen[told(&r)] == 2 {
 			t.Errorf("twice: %q", line)
 		}
 	}

@@ -4,82 +4,100 @@ import (
 	"database/sql"
 	"fmt"
 	"math"
+	"strings"
 	"time"
-
-	"ftpinhole/conntrack"
 )
 
-// pruned is how many records are deleted in one transaction, at the most: so
-// many that deleting keeps up with writing.
+// pruned is how many rows are deleted in one transaction, at the most: so many
+// that deleting keeps up with writing.
 const pruned = 2 * batchRecords
 
-// The oldest records, by age or of a kind.
-var (
-	oldestOfAll    = "SELECT seq, action, " + rowBytesSQL + " FROM records WHERE time < ? ORDER BY time LIMIT ?"
-	oldestOthers   = fmt.Sprintf("SELECT seq, action, %s FROM records WHERE seq >= ? AND action <> %d ORDER BY seq LIMIT ?", rowBytesSQL, conntrack.Deny)
-	oldestRefusals = fmt.Sprintf("SELECT seq, action, %s FROM records INDEXED BY refused WHERE action = %d ORDER BY time LIMIT ?", rowBytesSQL, conntrack.Deny)
-)
-
-// deleteBefore deletes records from before a time and says how many.
-func (s *store) deleteBefore(t time.Time) (int, error) {
-	seqs, err := s.delete(math.MaxInt64, oldestOfAll, t.UnixMicro(), pruned)
-	return len(seqs), err
+// oldest is the query for the rows of some tables whose latest record is from before
+// a time, the oldest first.
+func oldest(of ...*table) string {
+	each := make([]string, len(of))
+	for i, t := range of {
+		each[i] = fmt.Sprintf("SELECT '%[1]s', seq, %[2]s, time FROM %[1]s INDEXED BY %[3]s WHERE time < ?1", t.name, t.size, t.byTime())
+	}
+	return strings.Join(each, " UNION ALL ") + " ORDER BY 4 LIMIT ?2"
 }
 
-// deleteOldest deletes the oldest records of a kind, so many bytes of them.
+// ofKind are the tables that are pruned together.
+func ofKind(kind int) []*table {
+	var out []*table
+	for _, t := range tables {
+		if t.kind == kind {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// deleteBefore deletes rows from before a time and says how many.
+func (s *store) deleteBefore(t time.Time) (int, error) {
+	return s.delete(math.MaxInt64, oldest(tables...), t.UnixMicro(), pruned)
+}
+
+// deleteOldest deletes the oldest rows of a kind, so many bytes of them.
 func (s *store) deleteOldest(kind int, bytes int64) error {
-	if kind == refusals {
-		_, err := s.delete(bytes, oldestRefusals, pruned)
-		return err
-	}
-	seqs, err := s.delete(bytes, oldestOthers, s.oldest, pruned)
-	if err == nil && len(seqs) > 0 {
-		s.oldest = seqs[len(seqs)-1] + 1
-	}
+	_, err := s.delete(bytes, oldest(ofKind(kind)...), math.MaxInt64, pruned)
 	return err
 }
 
-// delete deletes what the query finds, until so many bytes are gone.
-func (s *store) delete(bytes int64, query string, args ...any) (seqs []int64, err error) {
-	tx, err := s.db.Begin()
-	if err != nil {
-		return nil, err
-	}
-	defer tx.Rollback() // after Commit it does nothing
-	seqs, less, err := chosen(tx, bytes, query, args...)
-	if err != nil || len(seqs) == 0 {
-		return nil, err
-	}
-	deletion, err := tx.Prepare("DELETE FROM records WHERE seq = ?")
-	if err != nil {
-		return nil, err
-	}
-	for _, seq := range seqs {
-		if _, err := deletion.Exec(seq); err != nil {
-			return nil, err
-		}
-	}
-	return seqs, s.commit(tx, less)
+// doomed is a row that is to be deleted.
+type doomed struct {
+	table string
+	seq   int64
+	bytes int64
 }
 
-// chosen is what delete deletes, and what that takes from the totals.
-func chosen(tx *sql.Tx, bytes int64, query string, args ...any) (seqs []int64, less [kinds]int64, err error) {
+// delete deletes what the query finds, until so many bytes are gone.
+func (s *store) delete(bytes int64, query string, args ...any) (n int, err error) {
+	tx, err := s.db.Begin()
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback() // after Commit it does nothing
+	rows, err := chosen(tx, bytes, query, args...)
+	if err != nil || len(rows) == 0 {
+		return 0, err
+	}
+	var less [kinds]int64
+	for _, t := range tables {
+		deletion, err := tx.Prepare("DELETE FROM " + t.name + " WHERE seq = ?")
+		if err != nil {
+			return 0, err
+		}
+		for _, row := range rows {
+			if row.table != t.name {
+				continue
+			}
+			if _, err := deletion.Exec(row.seq); err != nil {
+				return 0, err
+			}
+			less[t.kind] -= row.bytes
+		}
+	}
+	return len(rows), s.commit(tx, less)
+}
+
+// chosen is what delete deletes.
+func chosen(tx *sql.Tx, bytes int64, query string, args ...any) (out []doomed, err error) {
 	rows, err := tx.Query(query, args...)
 	if err != nil {
-		return nil, less, err
+		return nil, err
 	}
 	defer rows.Close()
 	for bytes > 0 && rows.Next() {
-		var seq, size int64
-		var r conntrack.Record
-		if err := rows.Scan(&seq, &r.Action, &size); err != nil {
-			return nil, less, err
+		var row doomed
+		var at int64
+		if err := rows.Scan(&row.table, &row.seq, &row.bytes, &at); err != nil {
+			return nil, err
 		}
-		seqs = append(seqs, seq)
-		less[kindOf(&r)] -= size
-		bytes -= size
+		out = append(out, row)
+		bytes -= row.bytes
 	}
-	return seqs, less, rows.Err()
+	return out, rows.Err()
 }
 
 // shrink gives unused pages back to the file system, up to a number, if they

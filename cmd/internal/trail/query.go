@@ -1,10 +1,8 @@
 package trail
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,15 +16,15 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// weighed is how many entries of an index are counted at the most, to choose
-// one. Where each has more, a sample says which is best.
-const weighed = 5000
+// fewRows is how many rows of a table its clients may have to be read by the index
+// of the clients, which has nothing else. Of more, all is looked through.
+const fewRows = 10000
 
 // Reader asks a database, which a daemon may be writing meanwhile.
 type Reader struct {
-	path    string
-	db      *sql.DB
-	weighed int
+	path string
+	db   *sql.DB
+	few  int // fewRows
 }
 
 // OpenReader opens the database at path for reading. The error wraps ErrNone if
@@ -49,19 +47,27 @@ func OpenReader(path string) (*Reader, error) {
 		return nil, fmt.Errorf("audit trail: %w; report this", err)
 	}
 	db.SetMaxOpenConns(1)
-	r := &Reader{path: path, db: db, weighed: weighed}
-	version, err := schemaVersion(db)
-	if err == nil && version == 0 {
-		err = fmt.Errorf("%w in %s; the daemon makes it: start it with ftpinhole run", ErrNone, path)
-	} else if err == nil && version != len(migrations) {
-		err = fmt.Errorf("the audit trail %s is of version %d, this program reads %d; use the ftpinhole that the daemon is", path, version, len(migrations))
-	} else if err != nil {
-		err = r.failed(err)
-	}
-	if err != nil {
+	r := &Reader{path: path, db: db, few: fewRows}
+	if err := r.check(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return r, nil
+}
+
+// check is nil if the database is of this version.
+func (r *Reader) check() error {
+	v, err := schemaVersion(r.db)
+	switch {
+	case err != nil:
+		return r.failed(err)
+	case v == 0:
+		return fmt.Errorf("%w in %s; the daemon makes it: start it with ftpinhole run", ErrNone, r.path)
+	case v < version:
+		return fmt.Errorf("the audit trail %s is of an older version (%d), which the daemon of this version converts when it starts; restart the daemon, and wait until it is ready", r.path, v)
+	case v > version:
+		return fmt.Errorf("the audit trail %s is of version %d, this program reads %d; use the ftpinhole that the daemon is", r.path, v, version)
+	}
+	return nil
 }
 
 // Close closes the database.
@@ -91,138 +97,154 @@ func (r *Reader) Find(ctx context.Context, f Filter) ([]conntrack.Record, error)
 }
 
 func (r *Reader) find(ctx context.Context, f *Filter) ([]conntrack.Record, error) {
-	all, err := r.indices(ctx, f)
+	// All is read of one moment, though the daemon goes on writing.
+	tx, err := r.db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	by, n, err := r.choose(ctx, f, all)
-	if err != nil {
-		return nil, err
-	}
-	if n > r.weighed && len(all) > 1 {
-		var newer Filter
-		if newer, by, err = r.guess(ctx, *f, all); err != nil {
+	defer tx.Rollback() // it changes nothing
+	n := &newest{limit: f.limit()}
+	for _, t := range tables {
+		if err := r.search(ctx, tx, f, t, n); err != nil {
 			return nil, err
 		}
-		if !by.ordered {
-			out, err := r.findBy(ctx, &newer, by)
-			if err != nil || len(out) == f.limit() { // so many are the newest of all
-				return out, err
+	}
+	n.cut()
+	return read(ctx, tx, n)
+}
+
+// search looks for the newest records of one table. By time, it ends where all that
+// is left is older than what was found; by clients that have few rows, it reads those.
+func (r *Reader) search(ctx context.Context, tx *sql.Tx, f *Filter, t *table, n *newest) error {
+	columns := f.times(t)
+	if columns == nil {
+		return nil
+	}
+	clients := rangesOf(f.Clients)
+	few, err := haveFew(ctx, tx, t, clients, r.few)
+	if err != nil {
+		return err
+	}
+	if few {
+		for _, k := range clients {
+			q := byClient(f, t, columns, k)
+			if err := collect(ctx, tx, q, f, t, n, false); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return collect(ctx, tx, byTime(f, t, columns), f, t, n, true)
+}
+
+// byTime is the query for all rows that f asks for, the newest first.
+func byTime(f *Filter, t *table, columns []condition) condition {
+	q := query(t.byTime(), t, columns, f.ofAll(t))
+	q.sql += " ORDER BY time DESC"
+	return q
+}
+
+// byClient is the query for those of some clients, in no order.
+func byClient(f *Filter, t *table, columns []condition, clients keys) condition {
+	return query(t.byClient(), t, columns, inRanges("client", []keys{clients}).and(f.rows(t)))
+}
+
+// query is for the times of some rows and of their events, by an index.
+func query(index string, t *table, columns []condition, where condition) condition {
+	q := condition{sql: "SELECT time, seq"}
+	for _, c := range columns {
+		q.sql += ", " + c.sql
+		q.args = append(q.args, c.args...)
+	}
+	q.sql += " FROM " + t.name + " INDEXED BY " + index + where.clause()
+	q.args = append(q.args, where.args...)
+	return q
+}
+
+// haveFew reports whether some clients have so many rows at the most. None means all.
+func haveFew(ctx context.Context, tx *sql.Tx, t *table, clients []keys, most int) (bool, error) {
+	for _, k := range clients {
+		c := inRanges("client", []keys{k})
+		count := "SELECT count(*) FROM (SELECT 1 FROM " + t.name + " INDEXED BY " + t.byClient() + c.clause() + " LIMIT ?)"
+		var n int
+		if err := tx.QueryRowContext(ctx, count, append(c.args, most+1)...).Scan(&n); err != nil {
+			return false, err
+		}
+		if most -= n; most < 0 {
+			return false, nil
+		}
+	}
+	return clients != nil, nil
+}
+
+// collect gives n the records that a query finds.
+func collect(ctx context.Context, tx *sql.Tx, q condition, f *Filter, t *table, n *newest, ordered bool) error {
+	rows, err := tx.QueryContext(ctx, q.sql, q.args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var time, seq int64
+	at := make([]sql.Null[int64], len(t.events))
+	into := []any{&time, &seq}
+	for i := range at {
+		into = append(into, &at[i])
+	}
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		if ordered && n.enough(time) {
+			return nil
+		}
+		for i := range at {
+			if at[i].Valid && f.has(at[i].V) {
+				n.add(found{at[i].V, i, seq, t})
 			}
 		}
 	}
-	return r.findBy(ctx, f, by)
+	return rows.Err()
 }
 
-// findBy is Find by one index. Which records are the newest is found with the
-// index alone as far as that goes; only then are whole rows read.
-func (r *Reader) findBy(ctx context.Context, f *Filter, by index) ([]conntrack.Record, error) {
-	c := f.newest(&by)
-	if !by.ordered {
-		seqs, err := r.newestOf(ctx, f.matching(&by), f.limit())
+// listed is the condition for the rows of a JSON array of numbers.
+const listed = "seq IN (SELECT value FROM json_each(?))"
+
+// read makes the records of what was found, in the order of their times.
+func read(ctx context.Context, tx *sql.Tx, n *newest) ([]conntrack.Record, error) {
+	lives := make(map[*table]map[int64]life)
+	for _, t := range tables {
+		seqs, some, err := n.rows(t)
 		if err != nil {
 			return nil, err
 		}
-		c = condition{these, []any{seqs}}
-	}
-	out, err := r.records(ctx, c.sql, c.args...)
-	slices.Reverse(out)
-	return out, err
-}
-
-// newest is the query for the latest records, the newest first, by an index that
-// gives them in this order.
-func (f *Filter) newest(by *index) condition {
-	c := f.matching(by)
-	return condition{"SELECT " + columns + " FROM records WHERE seq IN (SELECT seq FROM (" + c.sql +
-		" ORDER BY time DESC, seq DESC LIMIT ?)) ORDER BY time DESC, seq DESC", append(c.args, f.limit())}
-}
-
-// matching is the query for the times and numbers of all records, in no order.
-func (f *Filter) matching(by *index) condition {
-	return by.selection("time, seq", f.where(by.answers...))
-}
-
-// these is the query for the records of a JSON array of numbers, the newest first.
-const these = "SELECT " + columns + " FROM records WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY time DESC, seq DESC"
-
-// entry is a record as an index has it.
-type entry struct{ time, seq int64 }
-
-// newestOf gives the numbers of the latest records that a query finds, as a JSON
-// array. SQLite would sort them too, but much slower: it keeps a tree of the
-// latest so far, and where they come in the order of time each goes into it.
-func (r *Reader) newestOf(ctx context.Context, q condition, limit int) (string, error) {
-	all, err := r.entries(ctx, q)
-	if err != nil {
-		return "", err
-	}
-	slices.SortFunc(all, func(a, b entry) int { return cmp.Or(cmp.Compare(b.time, a.time), cmp.Compare(b.seq, a.seq)) })
-	seqs := make([]int64, min(len(all), limit))
-	for i := range seqs {
-		seqs[i] = all[i].seq
-	}
-	array, err := json.Marshal(seqs)
-	return string(array), err
-}
-
-// entries are what a query finds.
-func (r *Reader) entries(ctx context.Context, q condition) ([]entry, error) {
-	rows, err := r.db.QueryContext(ctx, q.sql, q.args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []entry
-	for rows.Next() {
-		var e entry
-		if err := rows.Scan(&e.time, &e.seq); err != nil {
+		if !some {
+			continue
+		}
+		if lives[t], err = whole(ctx, tx, t, listed, seqs); err != nil {
 			return nil, err
 		}
-		all = append(all, e)
 	}
-	return all, rows.Err()
-}
-
-// choose weighs the indices that f can use, and gives the one by which the
-// fewest records must be looked at, and how many. SQLite itself would guess.
-func (r *Reader) choose(ctx context.Context, f *Filter, all []index) (best index, least int, err error) {
-	for _, i := range all {
-		n, err := r.weigh(ctx, f, &i)
-		if err != nil {
-			return index{}, 0, err
-		}
-		if best.name == "" || n < least {
-			best, least = i, n
-		}
-	}
-	return best, least, nil
-}
-
-// weigh counts the entries of an index that must be looked at, up to a bound.
-func (r *Reader) weigh(ctx context.Context, f *Filter, i *index) (n int, err error) {
-	var c condition
-	if i.ordered { // time follows what is looked up
-		c = f.period()
-	}
-	c = i.selection("1", c)
-	err = r.db.QueryRowContext(ctx, "SELECT count(*) FROM ("+c.sql+" LIMIT ?)", append(c.args, r.weighed+1)...).Scan(&n)
-	return n, err
-}
-
-func (r *Reader) records(ctx context.Context, query string, args ...any) ([]conntrack.Record, error) {
-	rows, err := r.db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
 	var out []conntrack.Record
+	for _, f := range slices.Backward(n.all) {
+		out = append(out, *lives[f.table][f.seq][f.event])
+	}
+	return out, nil
+}
+
+// whole are the lives of a table that a condition holds for, by their seq.
+func whole(ctx context.Context, tx *sql.Tx, t *table, where string, args ...any) (map[int64]life, error) {
+	rows, err := tx.QueryContext(ctx, t.selection(where), args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	out := make(map[int64]life)
 	for rows.Next() {
-		rec, err := scanned(rows.Scan)
+		seq, l, err := t.scanned(rows.Scan)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, rec)
+		out[seq] = l
 	}
 	return out, rows.Err()
 }

@@ -6,11 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
-
-	"ftpinhole/conntrack"
 
 	"modernc.org/sqlite"
 )
@@ -23,27 +22,11 @@ type store struct {
 	next int64 // the next record's seq
 	// kept is about how many bytes there are, by kind.
 	kept [kinds]int64
-	// oldest is the least seq that a record other than a refusal may have: none
-	// is looked for among the refusals before it.
-	oldest int64
 }
 
-// What is pruned apart: a flood of refusals pushes out nothing else.
-const (
-	others = iota
-	refusals
-	kinds
-)
-
-func kindOf(r *conntrack.Record) int {
-	if r.Action == conntrack.Deny {
-		return refusals
-	}
-	return others
-}
-
-// openStore opens or makes the database, with its directory.
-func openStore(path string) (*store, error) {
+// openStore opens or makes the database, with its directory. One of an older
+// version is converted, which the log is told of.
+func openStore(path string, log *slog.Logger) (*store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, err
 	}
@@ -65,7 +48,7 @@ func openStore(path string) (*store, error) {
 	}
 	db.SetMaxOpenConns(1)
 	s := &store{path: path, db: db}
-	if err := s.prepare(); err != nil {
+	if err := s.prepare(log); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
@@ -78,19 +61,23 @@ func dsn(path string, options url.Values) string {
 	return u.String()
 }
 
-func (s *store) prepare() error {
+func (s *store) prepare(log *slog.Logger) error {
 	if err := s.persistWAL(); err != nil {
 		return err
 	}
-	if err := migrate(s.db); err != nil {
+	if err := migrate(s, log); err != nil {
 		return err
 	}
 	var err error
 	if s.file, err = os.Stat(s.path); err != nil {
 		return err
 	}
-	if err := s.db.QueryRow("SELECT coalesce(max(seq), 0) + 1 FROM records").Scan(&s.next); err != nil {
-		return err
+	for _, t := range tables {
+		var next int64
+		if err := s.db.QueryRow("SELECT coalesce(max(seq), 0) + 1 FROM " + t.name).Scan(&next); err != nil {
+			return err
+		}
+		s.next = max(s.next, next)
 	}
 	for kind := range s.kept {
 		if err := s.db.QueryRow("SELECT bytes FROM totals WHERE refusals = ?", kind).Scan(&s.kept[kind]); err != nil {
@@ -118,13 +105,6 @@ func (s *store) persistWAL() error {
 	})
 }
 
-// numbered is a record with its seq, by which a second attempt to write it is
-// known.
-type numbered struct {
-	seq    int64
-	record *conntrack.Record
-}
-
 // write adds the records in one transaction; those that are there already, not
 // again.
 func (s *store) write(batch []numbered) error {
@@ -133,39 +113,11 @@ func (s *store) write(batch []numbered) error {
 		return err
 	}
 	defer tx.Rollback() // after Commit it does nothing
-	insert, err := tx.Prepare(insertion)
+	more, err := put(tx, batch)
 	if err != nil {
 		return err
 	}
-	var more [kinds]int64
-	for _, n := range batch {
-		res, err := insert.Exec(values(n.seq, n.record)...)
-		if err != nil {
-			return err
-		}
-		if added, err := res.RowsAffected(); err != nil {
-			return err
-		} else if added == 0 {
-			continue
-		}
-		more[kindOf(n.record)] += rowBytes(n.record)
-		if err := noteOpen(tx, n.record); err != nil {
-			return err
-		}
-	}
 	return s.commit(tx, more)
-}
-
-// noteOpen keeps the list of pinholes that have no close.
-func noteOpen(tx *sql.Tx, r *conntrack.Record) error {
-	var err error
-	switch r.Action {
-	case conntrack.Open:
-		_, err = tx.Exec("INSERT OR IGNORE INTO unclosed VALUES (?)", r.Pinhole.ID)
-	case conntrack.Close:
-		_, err = tx.Exec("DELETE FROM unclosed WHERE id = ?", r.Pinhole.ID)
-	}
-	return err
 }
 
 // commit ends a transaction that has added so many bytes, or removed them.

@@ -39,34 +39,43 @@ func (s *Story) Records() []conntrack.Record {
 // Story tells of the pinhole with this id. The error wraps ErrUnknown if there
 // is none.
 func (r *Reader) Story(ctx context.Context, id string) (Story, error) {
-	var s Story
-	records, err := r.records(ctx, "SELECT "+columns+" FROM records WHERE id = ? AND id <> ''", id)
+	s, err := r.story(ctx, id)
 	if err != nil {
 		return s, r.failed(err)
 	}
-	if len(records) == 0 {
+	if s.Latest() == nil {
 		return s, fmt.Errorf("%w as %q; its records may be pruned. See: ftpinhole audit", ErrUnknown, id)
 	}
-	of, err := r.records(ctx, "SELECT "+columns+" FROM records WHERE flow = ? AND action >= 5", int64(records[0].FlowID))
-	if err != nil {
-		return s, r.failed(err)
-	}
-	records = append(records, of...)
-	for i := range records {
-		switch rec := &records[i]; rec.Action {
-		case conntrack.Open:
-			s.Open = rec
-		case conntrack.Use:
-			s.Use = rec
-		case conntrack.Close:
-			s.Close = rec
-		case conntrack.Deny:
-			s.Deny = rec
-		case conntrack.Start:
-			s.Start = rec
-		case conntrack.End:
-			s.End = rec
-		}
-	}
 	return s, nil
+}
+
+func (r *Reader) story(ctx context.Context, id string) (s Story, err error) {
+	tx, err := r.db.BeginTx(ctx, nil)
+	if err != nil {
+		return s, err
+	}
+	defer tx.Rollback() // it changes nothing
+	opened, err := whole(ctx, tx, &pinholes, idIs, id)
+	if err != nil {
+		return s, err
+	}
+	for _, l := range opened { // one at the most
+		s.Open, s.Use, s.Close = l[0], l[1], l[2]
+	}
+	denied, err := whole(ctx, tx, &refusals, idIs, id)
+	if err != nil {
+		return s, err
+	}
+	for _, l := range denied {
+		s.Deny = l[0]
+	}
+	known := s.Latest()
+	if known == nil {
+		return s, nil
+	}
+	of, err := whole(ctx, tx, &sessions, sessions.isNamed(), int64(known.FlowID))
+	for _, l := range of {
+		s.Start, s.End = l[0], l[1]
+	}
+	return s, err
 }

@@ -35,6 +35,10 @@ type Config struct {
 	// Log gives the records of the audit log, the newest first. Those that a
 	// daemon which was killed had written only there are added at the start.
 	Log iter.Seq2[conntrack.Record, error]
+	// Logged waits until the audit log has what was handed to it before. So the log
+	// is never behind the trail, and at the start it says what the trail lacks. It
+	// may give up after a time: nil, or a log that fails, holds up nothing.
+	Logged func()
 }
 
 // Trail writes the database. Its own goroutine does: whatever the disk does,
@@ -125,7 +129,7 @@ func lockFile(path string) (*os.File, error) {
 // queue of their own. Records written after Close are lost too.
 func (t *Trail) Write(r conntrack.Record) {
 	queue := t.others
-	if kindOf(&r) == refusals {
+	if kindOf(&r) == refused {
 		queue = t.refusals
 	}
 	select {

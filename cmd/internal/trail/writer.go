@@ -83,7 +83,7 @@ func (w *writer) take(r *conntrack.Record) {
 	}
 	w.batch = append(w.batch, numbered{w.next, r})
 	w.trail.inHand.Add(1)
-	w.bytes += rowBytes(r)
+	w.bytes += recordBytes(r)
 	w.next++
 }
 
@@ -153,6 +153,9 @@ func (w *writer) write() error {
 	if len(w.batch) == 0 {
 		return nil
 	}
+	if w.config.Logged != nil {
+		w.config.Logged()
+	}
 	err := w.add()
 	if broken(err) {
 		if err = w.restart(err); err == nil {
@@ -174,7 +177,7 @@ func (w *writer) write() error {
 func (w *writer) add() error {
 	var more [kinds]int64
 	for _, n := range w.batch {
-		more[kindOf(n.record)] += rowBytes(n.record)
+		more[kindOf(n.record)] += recordBytes(n.record)
 	}
 	if err := w.makeRoom(more); err != nil {
 		return err
@@ -184,7 +187,7 @@ func (w *writer) add() error {
 
 // open opens the database, if need be in place of one that cannot be used.
 func (w *writer) open() error {
-	s, err := openStore(w.path)
+	s, err := openStore(w.path, w.log)
 	if err != nil && unusable(err) {
 		return w.restart(err)
 	}
@@ -207,7 +210,7 @@ func (w *writer) restart(why error) error {
 		return errors.Join(why, err)
 	}
 	w.log.Error("the audit trail cannot be used; it is renamed, and a new one begun", "path", w.path, "renamed", name, "err", why)
-	s, err := openStore(w.path)
+	s, err := openStore(w.path, w.log)
 	if err != nil {
 		return err
 	}
@@ -278,7 +281,7 @@ func (w *writer) makeRoom(more [kinds]int64) error {
 // that are not full.
 func (w *writer) quotas() [kinds]int64 {
 	usable := w.config.MaxBytes / 10 * 9
-	return [kinds]int64{others: usable / 4 * 3, refusals: usable / 4}
+	return [kinds]int64{others: usable / 4 * 3, refused: usable / 4}
 }
 
 // finish writes what is left. A database that fails now fails for good: the
