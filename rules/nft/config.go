@@ -22,6 +22,12 @@ const (
 	DefaultSetSize     = 65536
 )
 
+// ReopenMark changes in the mark of a data connection with each SYN that opens it
+// again: conntrack keeps a closed connection for a while, and what has its
+// addresses and ports then is the same entry to it. On control connections the bit
+// means something else.
+const ReopenMark = 0x40000000
+
 // Config is what the table is made from.
 type Config struct {
 	Ports    []uint16 // control ports; at least one

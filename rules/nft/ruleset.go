@@ -73,26 +73,48 @@ func queue(xtables bool, num, total uint16, flags expr.QueueFlag) expr.Any {
 	return &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info}
 }
 
-// pinholeRules: one for each set, and one for what is expected.
+// pinholeRules: two for each set, and two for what is expected. A SYN that comes
+// again while its connection is new has its mark and needs no pinhole: it must not
+// use up the next one.
 func pinholeRules(c *Config) []rule {
 	var out []rule
 	if c.Helper != "" {
 		out = append(out, expectedRule(c))
 	}
 	for _, s := range c.sets(pinholes) {
-		exprs := loneSYN()
+		exprs := append(loneSYN(expr.CtStateBitNEW), marked(c.Mark, 0)...)
 		exprs = append(exprs, s.load()...)
 		exprs = append(exprs, &expr.Lookup{SourceRegister: 1, SetName: s.name()})
 		exprs = append(exprs, orMark(c.Mark)...)
 		out = append(out, rule{exprs: exprs})
 	}
+	return append(out, reopenRules(c)...)
+}
+
+// reopenRules are for a SYN that conntrack takes for one of a connection that it
+// has closed but not forgotten, since a RST came (nf_conntrack_tcp_packet): it uses
+// the pinhole like any other. The change of its mark tells of that. An expectation
+// is looked up for new connections only, so there any SYN of a connection that came
+// through a pinhole tells; who hears of it removes the expectation.
+func reopenRules(c *Config) []rule {
+	var out []rule
+	for _, s := range c.sets(pinholes) {
+		exprs := append(loneSYN(expr.CtStateBitESTABLISHED), s.load()...)
+		exprs = append(exprs, &expr.Lookup{SourceRegister: 1, SetName: s.name()})
+		exprs = append(exprs, flipMark(ReopenMark, c.Mark)...)
+		out = append(out, rule{exprs: append(exprs, &expr.Verdict{Kind: expr.VerdictReturn})})
+	}
+	if c.Helper != "" {
+		exprs := append(loneSYN(expr.CtStateBitESTABLISHED), marked(c.Mark, c.Mark)...)
+		out = append(out, rule{exprs: append(exprs, flipMark(ReopenMark, c.Mark)...)})
+	}
 	return out
 }
 
-// loneSYN: ct state new tcp flags & (fin|syn|rst|ack) == syn. Without the
+// loneSYN: ct state … tcp flags & (fin|syn|rst|ack) == syn. Without the
 // flags a bare ACK, which conntrack takes for new, would use the pinhole up.
-func loneSYN() []expr.Any {
-	exprs := ctState(expr.CtStateBitNEW)
+func loneSYN(state uint32) []expr.Any {
+	exprs := ctState(state)
 	exprs = append(exprs, isTCP()...)
 	return append(exprs,
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: tcpFlags, Len: 1},
@@ -120,6 +142,24 @@ func isTCP() []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protoTCP}},
+	}
+}
+
+// marked: ct mark & bits == value.
+func marked(bits, value uint32) []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeyMARK, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(bits), Xor: native(0)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: native(value)},
+	}
+}
+
+// flipMark: ct mark set ct mark & ^on ^ (flip | on).
+func flipMark(flip, on uint32) []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeyMARK, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(^on), Xor: native(flip | on)},
+		&expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true},
 	}
 }
 

@@ -3,12 +3,15 @@ package nft_test
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/ti-mo/conntrack"
 	"golang.org/x/sys/unix"
 
 	"ftpinhole/rules"
@@ -295,5 +298,123 @@ func TestLaw4ReconfigureOpensNothingAgain(t *testing.T) {
 	}
 	if ok, err := table.Verify(); !ok || err != nil {
 		t.Errorf("verify after the refusal: %v, %v", ok, err)
+	}
+}
+
+// closed waits until conntrack has a connection as closed.
+func (ns namespace) closed(t *testing.T, src, dst string) {
+	t.Helper()
+	for deadline := time.Now().Add(soon); !strings.Contains(ns.run(t, "conntrack -L -p tcp -s "+src+" -d "+dst+" 2>/dev/null", ""), " CLOSE "); {
+		if time.Now().After(deadline) {
+			t.Fatalf("conntrack has no closed connection from %s to %s", src, dst)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// refusing listens, and ends each connection with a RST of its own.
+func (ns namespace) refusing(t *testing.T, port uint16) {
+	t.Helper()
+	var listener net.Listener
+	ns.do(t, func() {
+		var err error
+		if listener, err = net.Listen("tcp", fmt.Sprintf(":%d", port)); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond) // the client is to see it connected
+			_ = c.(*net.TCPConn).SetLinger(0)
+			c.Close()
+		}
+	}()
+}
+
+// Laws 4 and 7: conntrack keeps a connection that its server's RST has closed, and
+// the next one of its addresses and ports is the same entry. It uses its pinhole all
+// the same, no second one comes through that, and each one changes the mark.
+func TestLaw4ClosedConnectionIsOpenedAgain(t *testing.T) {
+	for _, test := range []struct{ name, src, dst, data string }{
+		{"IPv4", client4, server4, data4},
+		{"IPv6", client6, server6, data6},
+	} {
+		for _, sport := range []uint16{0, 20} {
+			t.Run(fmt.Sprintf("%s, source port %d", test.name, sport), func(t *testing.T) {
+				l := newLab(t)
+				l.server.refusing(t, port)
+				c := forward()
+				c.SourcePorts = true
+				table := l.gateway.installed(t, c)
+				marks := make(map[uint32]int)
+				for i := range 3 {
+					id := fmt.Sprintf("a-%d", i)
+					add(t, table, from(sport, pinhole(id, test.src, test.data)))
+					if !l.client.attempt(t, 20, test.data, soon) {
+						t.Fatalf("connection %d did not come through", i)
+					}
+					l.gateway.closed(t, test.src, test.dst)
+					l.gateway.flows(t, func(c *conntrack.Conn) {
+						all, err := c.Dump(nil)
+						if err != nil {
+							t.Error(err)
+						}
+						for _, f := range all {
+							marks[f.Mark]++
+						}
+					})
+					if ids, err := table.Arrived(); err != nil || !slices.Contains(ids, id) {
+						t.Errorf("connection %d came, and the pinhole is unused (%v)", i, err)
+					}
+					if l.client.attempt(t, 0, test.data, drop) || sport != 0 && l.client.attempt(t, 21, test.data, drop) {
+						t.Errorf("a second connection came through pinhole %d", i)
+					}
+				}
+				if marks[nft.DefaultMark] != 2 || marks[nft.DefaultMark|nft.ReopenMark] != 1 {
+					t.Errorf("marks %x", marks)
+				}
+			})
+		}
+	}
+}
+
+// A SYN that comes again, before anybody has answered the first, passes by its mark
+// and leaves the next pinhole of the same addresses and port to the next connection.
+func TestLaw4RepeatedSYNUsesNoOtherPinhole(t *testing.T) {
+	l := newLab(t)
+	table := l.gateway.installed(t, forward())
+	l.server.run(t, "nft -f -", "table inet lossy {\n chain input {\n type filter hook input priority 0; policy drop;\n }\n}\n")
+	add(t, table, pinhole("a-1", client4, data4))
+	l.client.do(t, func() { segment(t, 4711, 0x02) })
+	waitArrived(t, table, "a-1")
+	remove(t, table, "a-1")
+	add(t, table, pinhole("a-2", client4, data4))
+	l.client.do(t, func() { segment(t, 4711, 0x02) })
+	time.Sleep(drop)
+	if ids, err := table.Arrived(); err != nil || len(ids) != 0 {
+		t.Errorf("the repeated SYN used %q (%v)", ids, err)
+	}
+	l.client.do(t, func() { segment(t, 4712, 0x02) })
+	waitArrived(t, table, "a-2")
+}
+
+func waitArrived(t *testing.T, table *nft.Table, id string) {
+	t.Helper()
+	for deadline := time.Now().Add(soon); ; time.Sleep(5 * time.Millisecond) {
+		ids, err := table.Arrived()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(ids, id) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no SYN came through %s", id)
+		}
 	}
 }

@@ -34,7 +34,7 @@ func (s set) translate(nat *expr.NAT) rule {
 	if s.ipv6 {
 		nat.Family = unix.NFPROTO_IPV6
 	}
-	exprs := append(loneSYN(), s.load()...)
+	exprs := append(loneSYN(expr.CtStateBitNEW), s.load()...)
 	exprs = append(exprs, &expr.Lookup{SourceRegister: 1, SetName: s.name(), DestRegister: register(0), IsDestRegSet: true}, nat)
 	return rule{exprs: exprs}
 }

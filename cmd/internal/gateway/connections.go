@@ -48,7 +48,7 @@ type connections struct {
 	twice             *twice
 	// known are the data connections that the shards were told of, by their
 	// conntrack ids: no more than the kernel had at the last dump and said since.
-	known  map[uint32]struct{}
+	known  map[uint32]*knownFlow
 	dumps  dumps
 	unread trouble
 }
@@ -58,9 +58,9 @@ type connections struct {
 // is opened afterwards may be used at once.
 func (c *connections) remember() {
 	data, _ := c.dump(c.dataMark)
-	c.known = make(map[uint32]struct{}, len(data))
+	c.known = make(map[uint32]*knownFlow, len(data))
 	for _, f := range data {
-		c.known[f.ID] = struct{}{}
+		c.known[f.ID] = newKnownFlow(f)
 	}
 }
 
@@ -123,21 +123,28 @@ func (c *connections) event(ev flows.Event) {
 
 func (c *connections) dataEvent(ev flows.Event) {
 	f, gone := ev.Flow, ev.Kind == flows.Destroy
-	_, known := c.known[f.ID]
-	switch ev.Kind {
-	case flows.New:
-		c.known[f.ID] = struct{}{}
-	case flows.Destroy:
+	known := c.known[f.ID]
+	isNew := known == nil && ev.Kind == flows.New
+	switch {
+	case isNew:
+		known = newKnownFlow(f)
+		c.known[f.ID] = known
+	case known == nil: // of an older connection than the daemon
+		known = newKnownFlow(f)
+	case gone:
 		delete(c.known, f.ID)
+	default:
+		isNew = known.reopens(f)
 	}
 	c.dumps.hear(f.ID, gone)
-	over := gone || f.State.Over()
+
+	over := gone || known.over(f)
 	if over && !gone { // an event has no counters
 		if now, ok, err := c.kernel.Get(f); err == nil && ok {
-			f = now
+			f = known.ended(now)
 		}
 	}
-	c.data(f, ev.Kind == flows.New && !known, over, false)
+	c.data(f, isNew, over, false)
 }
 
 // data tells what became of a data connection. Only what is new uses a

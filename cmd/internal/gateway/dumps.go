@@ -88,25 +88,31 @@ func (c *connections) endDump(d dump) {
 // tellDump tells of data connections whose events were lost; to reconcile, also
 // what became of those that are known.
 func (c *connections) tellDump(d dump, heard map[uint32]bool) {
-	known := make(map[uint32]struct{}, len(d.data))
+	known := make(map[uint32]*knownFlow, len(d.data))
 	for _, f := range d.data {
-		_, told := c.known[f.ID]
+		was := c.known[f.ID]
 		gone, newer := heard[f.ID]
 		switch {
 		case gone: // its events have told all
 			continue
-		case !told:
+		case was == nil:
+			was = newKnownFlow(f)
 			c.data(f, true, f.State.Over(), true)
-		case d.reconcile && !newer:
-			c.data(f, false, f.State.Over(), true)
+		case newer:
+		case was.reopens(f):
+			c.data(f, true, was.over(f), true)
+		case d.reconcile && was.over(f):
+			c.data(was.ended(f), false, true, true)
+		case d.reconcile:
+			c.data(f, false, false, true)
 		}
-		known[f.ID] = struct{}{}
+		known[f.ID] = was
 	}
 
 	// What came since the dump passed its place in the hash is known too.
 	for id, gone := range heard {
-		if _, told := c.known[id]; told && !gone {
-			known[id] = struct{}{}
+		if was := c.known[id]; was != nil && !gone {
+			known[id] = was
 		}
 	}
 	c.known = known
