@@ -164,7 +164,7 @@ func (s *session) firstLine(v parser.Verb) {
 // quiet reports whether the client has all that the server sent, to its end.
 func (s *session) quiet() bool {
 	d := &s.down
-	return d.heard && d.acked == d.next && !d.lines.MidLine() && len(d.held) == 0 && !s.replies.InBlock()
+	return d.heard && d.acked == d.next && (!d.lines.MidLine() || d.lines.Resynced()) && len(d.held) == 0 && !s.replies.InBlock()
 }
 
 // serverLine takes one whole line of the server.

@@ -73,6 +73,11 @@
 //	joined or once out of    227, 229                     inferred: to a denied port denied, denied_port
 //	step, and in step again
 //
+// The first line after bytes that were missed may have begun among them. It is the
+// end of one line, so it counts as one command, or as one reply if the client had
+// asked in a quiet moment, the server has that, and nothing follows. It opens
+// nothing, and what it negotiates is denied.
+//
 // # Forgotten by conntrack
 //
 // A flush, a timeout or another gateway can make conntrack forget a session that

@@ -53,7 +53,7 @@ func TestLaw3(t *testing.T) {
 			C: ` + port + `
 			S: 200 x
 			C: ` + port,
-			want: "deny out_of_step PORT 10.0.1.2:50000\ndeny out_of_step PORT 10.0.1.2:50000"},
+			want: "deny out_of_step PORT 10.0.1.2:50000\n" + opensPORT},
 		{name: "in step again", script: `
 			login
 			C: PASV
@@ -87,7 +87,7 @@ func TestLaw3(t *testing.T) {
 			S! 200 x
 			C: PASV
 			S: ` + entering,
-			want: ""}, // skipped to its line end
+			want: "deny out_of_step PASV 10.0.2.2:50000"},
 		{name: "open pinhole survives a gap", script: `
 			login
 			C: PASV

@@ -46,9 +46,7 @@ func (t *Tracker) overlookLine(now time.Time, s *session, p *Packet, toServer bo
 	why := OutOfStep
 	if s != nil {
 		r.FlowID, r.User = s.flowID, s.user
-		if s.notFTP {
-			why = NotFTP
-		}
+		why = s.refusedOutOfStep()
 	} else {
 		r.FlowID = t.strayID(sessionKey{client, server})
 	}

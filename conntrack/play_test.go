@@ -344,6 +344,7 @@ func (st *stage) sides(who string) (from, to *side) {
 //	arrived            a SYN was let through the latest pinhole; no connection follows
 //	wait 31s
 //	C FIN, S RST       TCP's own words
+//	C early NOOP       the client sends the line, and the server has not got it yet
 //	gone               conntrack has forgotten the session
 //	gone for good      and nothing came of it since
 //	join               the handshake was not seen
@@ -414,6 +415,12 @@ func (st *stage) stageDirection(words []string) {
 		st.wait(d)
 	case "C", "S":
 		from, to := st.sides(words[0])
+		if words[1] == "early" { // what the other side has not got yet
+			line := words[2] + "\r\n"
+			st.packet(&Packet{Src: from.addr, Dst: to.addr, Seq: from.next, Ack: from.acked, Flags: ACK, Payload: []byte(line)})
+			from.next += uint32(len(line))
+			return
+		}
 		flag := FIN
 		if words[1] == "RST" {
 			flag = RST

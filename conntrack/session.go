@@ -141,8 +141,8 @@ func (t *Tracker) segment(now time.Time, s *session, toServer bool, p *Packet) {
 		peer.ack(p.Ack)
 		// An acknowledgement may overtake what it acknowledges in a capture;
 		// data sent after it may not.
-		if peer.missed() && (len(p.Payload) > 0 || len(peer.held) > 0) {
-			t.gap(now, s, peer, peer.acked)
+		if len(p.Payload) > 0 || len(peer.held) > 0 {
+			t.giveUp(now, s, peer)
 		}
 	}
 	if q := s.sequence(d); q != nil {
@@ -183,8 +183,8 @@ func (t *Tracker) payload(now time.Time, s *session, d *direction, p *Packet) {
 	if data != nil {
 		t.read(now, s, d, data)
 		t.readHeld(now, s, d)
-	} else if len(d.held) > 0 && d.missed() {
-		t.gap(now, s, d, d.acked)
+	} else if len(d.held) > 0 {
+		t.giveUp(now, s, d)
 	}
 	if q != nil && p.Flags&FIN == 0 {
 		s.withhold(d, q)
@@ -194,6 +194,18 @@ func (t *Tracker) payload(now time.Time, s *session, d *direction, p *Packet) {
 func (t *Tracker) readHeld(now time.Time, s *session, d *direction) {
 	for data := d.pop(); data != nil; data = d.pop() {
 		t.read(now, s, d, data)
+	}
+}
+
+// giveUp gives up the bytes of one direction that the receiver has and that never
+// came by here. Those between them that did come are read.
+func (t *Tracker) giveUp(now time.Time, s *session, d *direction) {
+	for d.missed() {
+		to := d.acked
+		if len(d.held) > 0 && before(d.held[0].seq, to) {
+			to = d.held[0].seq
+		}
+		t.gap(now, s, d, to)
 	}
 }
 
@@ -245,9 +257,12 @@ func (t *Tracker) read(now time.Time, s *session, d *direction, b []byte) {
 		if q != nil {
 			q.line, q.lineEnd = line, d.next-uint32(len(rest))
 		}
-		if d == &s.up {
+		switch {
+		case line.Cut:
+			t.cutLine(now, s, d, line, len(rest) == 0)
+		case d == &s.up:
 			t.clientLine(now, s, line)
-		} else {
+		default:
 			t.serverLine(now, s, line)
 		}
 		if q != nil {

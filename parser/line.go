@@ -17,6 +17,9 @@ type Line struct {
 	// Overlong says that the line has more than the limit of raw bytes, and that
 	// Text is only its beginning. The rest is skipped.
 	Overlong bool
+	// Cut says that bytes are missing before this one (Resync): it may be the end
+	// of a line.
+	Cut bool
 	// Plain says that nothing was stripped: the raw bytes are Text and, unless
 	// the line is overlong, any number of CR and an LF.
 	Plain bool
@@ -37,6 +40,7 @@ type LineReader struct {
 	start  uint64 // offset of the line's first byte
 	odd    bool   // something of this line was stripped
 	skip   bool   // this line is not wanted
+	cut    bool   // this line may have begun before Resync
 	given  bool   // buf holds the line that was returned last
 }
 
@@ -96,6 +100,7 @@ func (r *LineReader) give(overlong bool) Line {
 		RawLen:   int(r.next - r.start),
 		Overlong: overlong,
 		Plain:    !r.odd,
+		Cut:      r.cut,
 	}
 	for n := len(l.Text); !overlong && n > 0 && l.Text[n-1] == '\r'; n-- {
 		l.Text = l.Text[:n-1]
@@ -108,29 +113,32 @@ func (r *LineReader) give(overlong bool) Line {
 // begin starts a line at the next byte.
 func (r *LineReader) begin() {
 	r.start = r.next
-	r.odd, r.skip = false, false
+	r.odd, r.skip, r.cut = false, false, false
 }
 
 // MidLine says whether the next byte continues a line, wanted or not.
-func (r *LineReader) MidLine() bool { return r.skip || r.next != r.start }
+func (r *LineReader) MidLine() bool { return r.skip || r.cut || r.next != r.start }
+
+// Resynced reports whether Resync was called and nothing was fed since.
+func (r *LineReader) Resynced() bool { return r.cut && r.next == r.start }
 
 // Partial gives what there is of a line that has not ended: its text, which may
-// end with CR, and its raw bytes so far. There is none between lines and while
-// a line is skipped.
+// end with CR, and its raw bytes so far. There is none between lines, while
+// a line is skipped, and of one that is cut.
 func (r *LineReader) Partial() (line Line, ok bool) {
-	if r.skip || r.next == r.start {
+	if r.skip || r.cut || r.next == r.start {
 		return Line{}, false
 	}
 	return Line{Text: r.buf, Offset: r.start, RawLen: int(r.next - r.start), Plain: !r.odd}, true
 }
 
-// Resync forgets the line that is held and skips to the next line end: for when
-// bytes are missing. Offsets go on counting what is fed.
+// Resync forgets the line that is held, since bytes are missing: what is fed next up
+// to a line end is given as a line that is Cut. Offsets go on counting what is fed.
 func (r *LineReader) Resync() {
 	r.buf, r.given = r.buf[:0], false
 	r.telnet = telnet{}
 	r.begin()
-	r.skip = true
+	r.cut = true
 }
 
 // Reset makes the reader as new; it keeps its limit and its buffer.

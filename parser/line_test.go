@@ -102,18 +102,37 @@ func TestLineReaderResync(t *testing.T) {
 	if !r.MidLine() {
 		t.Error("after Resync the next byte begins no line")
 	}
-	// What comes is the end of a lost line, however much it looks like one.
-	want := []kept{{"PASV", 30, 6, false, true}}
-	if diff := cmp.Diff(want, feed(r, []byte("PORT 192,0,2,1,195,75 end \r\nPASV\r\n"))); diff != "" {
-		t.Error(diff)
+	if !r.Resynced() {
+		t.Error("something was fed after Resync")
+	}
+	// What comes may be the end of a lost line, however much it looks like one.
+	line, rest, ok := r.Next([]byte("PORT 192,0,2,1,195,75 end \r\nPASV\r\n"))
+	if !ok || !line.Cut || string(line.Text) != "PORT 192,0,2,1,195,75 end " || r.Resynced() {
+		t.Errorf("after Resync %+v, %v", line, ok)
+	}
+	if line, rest, ok = r.Next(rest); !ok || line.Cut || string(line.Text) != "PASV" || len(rest) > 0 {
+		t.Errorf("behind it %+v, %v", line, ok)
 	}
 
 	// A telnet command that the gap cut open does not eat the line end.
 	feed(r, []byte("A\xff\xfb"))
 	r.Resync()
-	if diff := cmp.Diff([]kept{{"QUIT", 40, 5, false, true}}, feed(r, []byte("\nQUIT\n"))); diff != "" {
+	if diff := cmp.Diff([]kept{{"", 39, 1, false, true}, {"QUIT", 40, 5, false, true}}, feed(r, []byte("\nQUIT\n"))); diff != "" {
 		t.Error(diff)
 	}
+
+	// A line that is cut is no beginning of one, and its rest may be overlong.
+	r.Resync()
+	if _, _, ok := r.Next([]byte("PORT 1")); ok {
+		t.Error("half a line is a line")
+	}
+	if _, ok := r.Partial(); ok || !r.MidLine() || r.Resynced() {
+		t.Error("half a cut line is taken for a beginning")
+	}
+	if line, _, ok := r.Next([]byte(strings.Repeat("x", MaxLine))); !ok || !line.Cut || !line.Overlong {
+		t.Errorf("an overlong rest: cut %v, overlong %v", line.Cut, line.Overlong)
+	}
+	feed(r, []byte("y\n"))
 
 	feed(r, []byte("half\xff"))
 	r.Reset()
