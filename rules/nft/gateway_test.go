@@ -122,8 +122,9 @@ func (ns namespace) attempt(t testing.TB, sport uint16, to string, patience time
 			d.LocalAddr = &net.TCPAddr{Port: int(sport)}
 		}
 		c, err := d.Dial("tcp", to)
+		// Reset before we looked: it was connected, or else it would be refused.
+		ok = err == nil || errors.Is(err, unix.ECONNRESET)
 		if err == nil {
-			ok = true
 			// Sent by another CPU, the RST may overtake the ACK before it.
 			_ = c.SetReadDeadline(time.Now().Add(patience))
 			_, _ = c.Read(make([]byte, 1))

@@ -329,7 +329,6 @@ func (ns namespace) refusing(t *testing.T, port uint16) {
 			if err != nil {
 				return
 			}
-			time.Sleep(50 * time.Millisecond) // the client is to see it connected
 			_ = c.(*net.TCPConn).SetLinger(0)
 			c.Close()
 		}
