@@ -335,6 +335,7 @@ func TestReadersDoNotWait(t *testing.T) {
 	load.WriteString("}\n }\n }\n")
 	cmd := exec.Command("ip", "netns", "exec", string(ns), "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(load.String())
+	begun := time.Now()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -347,8 +348,11 @@ func TestReadersDoNotWait(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			t.Logf("slowest read %v, slowest add %v", slowestRead, slowestAdd)
-			if slowestRead > slowestAdd && slowestRead > 200*time.Millisecond {
+			took := time.Since(begun)
+			t.Logf("slowest read %v, slowest add %v, of %v", slowestRead, slowestAdd, took)
+			// Who waits for the kernel waits for most of the load; a starved machine
+			// takes a part of its time from everybody.
+			if slowestRead > slowestAdd && slowestRead > max(200*time.Millisecond, took/4) {
 				t.Errorf("a reader waited %v", slowestRead)
 			}
 			return
