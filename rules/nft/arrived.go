@@ -87,27 +87,13 @@ func (t *Table) Rearm(id string, now time.Time) error {
 
 // arrivals returns the comments of the elements in m whose counter is not 0.
 func arrivals(m netlink.Message) ([]string, error) {
+	all, err := readElements(m)
 	var ids []string
-	err := nfnetlink.Attributes(m, func(ad *netlink.AttributeDecoder) {
-		if ad.Type() != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-			return
+	for _, e := range all {
+		if e.came {
+			ids = append(ids, e.id)
 		}
-		nfnetlink.Nested(ad, func(ad *netlink.AttributeDecoder) {
-			var id string
-			var came bool
-			nfnetlink.Nested(ad, func(ad *netlink.AttributeDecoder) {
-				switch ad.Type() {
-				case unix.NFTA_SET_ELEM_USERDATA:
-					id = comment(ad.Bytes())
-				case nftaSetElemExpressions:
-					nfnetlink.Nested(ad, func(ad *netlink.AttributeDecoder) { came = came || counted(ad) })
-				}
-			})
-			if came {
-				ids = append(ids, id)
-			}
-		})
-	})
+	}
 	return ids, err
 }
 

@@ -30,6 +30,7 @@ type batch struct {
 	err      error
 	sets     uint32            // anonymous sets so far
 	removed  []netlink.Message // by commit: elements as they were at their end
+	renewed  []netlink.Message // by commit: elements that came, or have another time, and are echoed
 }
 
 // note says what a message is about, for errors.

@@ -73,6 +73,8 @@ func (c *conn) commit(b *batch) error {
 			switch {
 			case r.Header.Type == headerType(unix.NFT_MSG_DELSETELEM):
 				b.removed = append(b.removed, r) // its sequence number may be 0
+			case r.Header.Type == headerType(unix.NFT_MSG_NEWSETELEM):
+				b.renewed = append(b.renewed, r)
 			case r.Header.Type == netlink.Error && r.Header.Sequence == last:
 				return first
 			}

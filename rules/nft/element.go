@@ -93,21 +93,33 @@ func (t *Table) apply(changes []change) (removed []netlink.Message, err error) {
 func (b *batch) addElement(e element, timeout time.Duration, excl netlink.HeaderFlags) {
 	b.add(unix.NFT_MSG_NEWSETELEM, netlink.Create|excl, note{what: "element of set " + e.set.name()}, func(ae *netlink.AttributeEncoder) {
 		encodeElement(ae, e.slot, func(ae *netlink.AttributeEncoder) {
-			flags := e.set.flags()
-			if flags&unix.NFT_SET_MAP != 0 {
-				ae.Nested(unix.NFTA_SET_ELEM_DATA, func(ae *netlink.AttributeEncoder) error {
-					ae.Bytes(unix.NFTA_DATA_VALUE, e.data())
-					return nil
-				})
-			}
-			if flags&unix.NFT_SET_TIMEOUT != 0 {
-				// Anything below a millisecond would be 0, which means for ever.
-				ae.Uint64(unix.NFTA_SET_ELEM_TIMEOUT, uint64(max(timeout.Milliseconds(), 1)))
+			e.encodeData(ae)
+			if e.set.flags()&unix.NFT_SET_TIMEOUT != 0 {
+				encodeTimeout(ae, timeout)
 			}
 			if e.id != "" {
 				ae.Bytes(unix.NFTA_SET_ELEM_USERDATA, userdata.AppendString(nil, userdata.NFTNL_UDATA_SET_ELEM_COMMENT, e.id))
 			}
 		})
+	})
+}
+
+func encodeTimeout(ae *netlink.AttributeEncoder, timeout time.Duration) {
+	ae.Uint64(unix.NFTA_SET_ELEM_TIMEOUT, milliseconds(timeout))
+}
+
+// milliseconds is d as the kernel takes it. Anything below one would be 0, which
+// means for ever.
+func milliseconds(d time.Duration) uint64 { return uint64(max(d.Milliseconds(), 1)) }
+
+// encodeData writes what a map has in e's slot.
+func (e element) encodeData(ae *netlink.AttributeEncoder) {
+	if e.set.flags()&unix.NFT_SET_MAP == 0 {
+		return
+	}
+	ae.Nested(unix.NFTA_SET_ELEM_DATA, func(ae *netlink.AttributeEncoder) error {
+		ae.Bytes(unix.NFTA_DATA_VALUE, e.data())
+		return nil
 	})
 }
 

@@ -1,6 +1,11 @@
 package nft
 
-import "github.com/mdlayher/netlink"
+import (
+	"net/netip"
+	"time"
+
+	"github.com/mdlayher/netlink"
+)
 
 // Print is what Verify compares.
 func Print(t *Table) (string, error) { return t.print() }
@@ -23,4 +28,20 @@ func Author(data []byte) string { return author(netlink.Message{Data: data}) }
 func HoldChanges(t *Table) (release func()) {
 	t.writer.mu.Lock()
 	return t.writer.mu.Unlock
+}
+
+// Exchange is Lengthen as it is done on kernels before 6.12.
+func Exchange(t *Table, id string, d time.Duration) (bool, error) {
+	return t.lengthen(id, d, time.Now(), t.exchange)
+}
+
+// Redirect has t believe that the pinhole, which is not translated, goes to dst.
+func Redirect(t *Table, id, dst string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := t.byID[id]
+	t.forget(h)
+	h.Dst = netip.MustParseAddrPort(dst)
+	t.byID[id] = h
+	t.owners[elements(h.Pinhole)[0].slot] = h
 }

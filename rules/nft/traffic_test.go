@@ -153,8 +153,14 @@ func connected(t *testing.T, sockets []int, wait time.Duration) int {
 	for i, fd := range sockets {
 		polls[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT}
 	}
-	if _, err := unix.Poll(polls, 0); err != nil {
-		t.Fatalf("poll: %v", err)
+	for {
+		_, err := unix.Poll(polls, 0)
+		if err == nil {
+			break
+		}
+		if err != unix.EINTR {
+			t.Fatalf("poll: %v", err)
+		}
 	}
 	n := 0
 	for _, p := range polls {
