@@ -240,6 +240,28 @@ func (b *Backend) Rearm(id string, now time.Time) error {
 	return nil
 }
 
+// Lengthen lets a pinhole that waits do so for d from now on. It reports false, and
+// leaves the pinhole as it is, if a SYN came through it or its time was over:
+// without netlink.Create the kernel makes nothing that it does not have.
+func (b *Backend) Lengthen(id string, d time.Duration, now time.Time) (bool, error) {
+	b.changes.Lock()
+	defer b.changes.Unlock()
+	h := b.byID[id]
+	if h == nil || h.arrived || b.byTuple[expected(h.Pinhole)] != h || !now.Before(h.deadline) {
+		return false, nil
+	}
+	expires := earliest(d)
+	_, err := b.conn.ask(create(h.Pinhole, 0, seconds(d)))
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ETIME):
+		return false, explain("look for pinhole "+id, b.look(h))
+	case err != nil:
+		return false, explainPinhole(id, err)
+	}
+	h.deadline, h.expires = now.Add(d), expires
+	return true, nil
+}
+
 // forget takes h out of the maps, where a newer one of its tuple stays.
 func (b *Backend) forget(h *hole) {
 	delete(b.byID, h.ID)
