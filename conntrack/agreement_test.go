@@ -357,6 +357,10 @@ func TestLaw5(t *testing.T) {
 			{name: "PORT used, then 500", script: "login\nC: " + port + "\nuse 20\nS: 500 x", want: opensPORT + "\nuse PORT 50000\nclose refused PORT 50000"},
 			{name: "data flows on after PORT 500", script: "login\nC: " + port + "\nuse 20\nestablished\nS: 500 x\nended", want: opensPORT + "\nuse PORT 50000\nclose finished PORT 50000"},
 		}},
+		{"transfer outstanding: its pinhole's time ends", []dialogue{
+			{name: "waits on", script: "login\nC: PASV\nS: " + entering + "\nC: RETR a\nwait 290s\nuse 40001", want: opensPASV + "\nuse PASV 50000"},
+			{name: "up to its longest time", script: "login\nC: " + port + "\nS: 200 x\nC: RETR a\nwait 300s", want: opensPORT + "\nclose expired PORT 50000"},
+		}},
 		{"EPSV ALL outstanding: 2xx to it", []dialogue{
 			{name: "EPSV ALL, then PASV", script: "login\nC: EPSV ALL\nS: 200 x\nC: PASV\nS: " + entering, want: "deny epsv_all PASV 10.0.2.2:50000"},
 			{name: "EPSV ALL, then PORT", script: "login\nC: EPSV ALL\nS: 200 x\nC: " + port, want: "deny epsv_all PORT 10.0.1.2:50000"},

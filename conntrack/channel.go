@@ -7,10 +7,6 @@ import (
 	"time"
 )
 
-// earlyExpiry is how much before the kernel the tracker lets a pinhole go, so
-// that the kernel can still be asked whether a SYN came.
-const earlyExpiry = 100 * time.Millisecond
-
 // channel is a data channel that both sides agreed on, from the request to
 // the kernel to the end of the one connection that used it.
 type channel struct {
@@ -25,11 +21,11 @@ type channel struct {
 	// former had the same key: a connection that shows now may still be its.
 	former *channel
 	// closing is why it is to end, while the kernel's answer is awaited.
-	closing  Reason
-	opened   time.Time
-	used     time.Time
-	deadline time.Time
-	port     lease // of the outside address
+	closing Reason
+	opened  time.Time
+	used    time.Time
+	age     age
+	port    lease // of the outside address
 	// arrived is when a SYN was seen to have come since it was armed; zero if
 	// none was. lost is how many came before and made no connection.
 	arrived time.Time
@@ -84,7 +80,7 @@ func (t *Tracker) openChannel(now time.Time, s *session, p *promise) *channel {
 	r.Observed = t.observe
 	c := &channel{
 		hole: r.Pinhole, session: s, record: r,
-		opened: now, deadline: now.Add(t.timeout - earlyExpiry),
+		opened: now, age: newAge(now, t.timeout, t.timeoutMax),
 		port: p.port,
 	}
 	p.port = lease{} // it is the channel's now
@@ -219,8 +215,8 @@ func (t *Tracker) tickChannels(now time.Time) {
 		case c.state == established || c.state == opening:
 		case c.state == open && c.gone: // a SYN came before
 			t.seek(now, c)
-		case c.closing == "" && !now.Before(c.deadline):
-			t.shut(now, c, Expired)
+		case c.closing == "":
+			t.grow(now, c)
 		}
 	}
 }

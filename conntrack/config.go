@@ -9,7 +9,10 @@ import (
 type Config struct {
 	Ports   []uint16      // control ports
 	Timeout time.Duration // how long a pinhole waits for its connection, at least 1 s
-	Limits  Limits
+	// TimeoutMax is how long it waits while its transfer command has no final
+	// reply. Not above Timeout: no longer than that.
+	TimeoutMax time.Duration
+	Limits     Limits
 	// Seed makes flow ids differ between daemons and shards.
 	Seed uint64
 	// Observe: decide and record; the gateway opens nothing.

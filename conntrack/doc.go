@@ -54,6 +54,7 @@
 //	  a transfer waits       PORT, EPRT                   opens beside; its 2xx shuts the former
 //	  wait_for_2xx           PORT, EPRT                   opens with its 2xx
 //	PORT, EPRT outstanding   4xx, 5xx to it               shut, refused, unless data flows
+//	transfer outstanding     its pinhole's time ends      waits on, up to its longest time
 //	EPSV ALL outstanding     2xx to it                    PORT, EPRT, PASV denied, epsv_all
 //	any                      234, 235 (AUTH, ADAT)        pinholes shut, blind
 //	blind                    TLS records                  passed over

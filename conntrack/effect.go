@@ -20,6 +20,9 @@ const (
 	// DoRearm: let the pinhole Record.Pinhole.ID take another SYN, since the one
 	// that came made no connection, and answer with Tracker.Rearmed.
 	DoRearm
+	// DoLengthen: let the pinhole Record.Pinhole.ID, if no SYN came through it, wait
+	// for Record.Pinhole.Timeout from now on, and answer with Tracker.Lengthened.
+	DoLengthen
 	// DoRecord: write Record to the audit trail.
 	DoRecord
 	// DoAsk: find out how the gateway translates the control connection from

@@ -65,11 +65,12 @@ type kernel struct {
 	records []Record
 
 	holes   map[string]Pinhole // that are open
-	arrived map[string]bool    // a SYN was let through
-	latest  Pinhole            // opened last
-	fail    bool               // opens fail
-	rearmed int                // how often one was armed again
-	silent  bool               // answers wait
+	until   map[string]time.Time
+	arrived map[string]bool // a SYN was let through
+	latest  Pinhole         // opened last
+	fail    bool            // opens fail
+	rearmed int             // how often one was armed again
+	silent  bool            // answers wait
 	waiting []Effect
 
 	translation Translation // of all sessions
@@ -82,7 +83,7 @@ type kernel struct {
 
 func newKernel(tb reporter, change func(*Config, *Terms)) *kernel {
 	tb.Helper()
-	cfg := Config{Ports: []uint16{21, 2121}, Timeout: 30 * time.Second, Limits: testLimits, Seed: 1}
+	cfg := Config{Ports: []uint16{21, 2121}, Timeout: 30 * time.Second, TimeoutMax: 300 * time.Second, Limits: testLimits, Seed: 1}
 	terms := Terms{LoginRequired: true}
 	if change != nil {
 		change(&cfg, &terms)
@@ -90,7 +91,7 @@ func newKernel(tb reporter, change func(*Config, *Terms)) *kernel {
 	quota := NewQuota(cfg.Limits)
 	return &kernel{
 		tb: tb, tracker: New(cfg, strict{terms}, quota), quota: quota, now: testStart,
-		holes: make(map[string]Pinhole), arrived: make(map[string]bool),
+		holes: make(map[string]Pinhole), until: make(map[string]time.Time), arrived: make(map[string]bool),
 	}
 }
 
@@ -126,7 +127,7 @@ func (k *kernel) answer(e Effect) []Effect {
 			}
 			k.keep(e.Kept)
 		}
-		k.holes[h.ID] = h
+		k.holes[h.ID], k.until[h.ID] = h, k.now.Add(h.Timeout)
 		k.latest = h
 		return k.tracker.Opened(k.now, h.ID, "", nil)
 	case DoClose:
@@ -138,6 +139,9 @@ func (k *kernel) answer(e Effect) []Effect {
 		delete(k.arrived, h.ID)
 		k.rearmed++
 		k.tracker.Rearmed(h.ID)
+		return nil
+	case DoLengthen:
+		k.lengthen(h)
 		return nil
 	case DoKill:
 		return k.tracker.Killed(k.now, netip.AddrPortFrom(h.Src, h.SrcPort), h.Dst)
@@ -175,6 +179,19 @@ func (k *kernel) keep(kept *Kept) {
 	}
 }
 
+// lengthen gives a pinhole that waits more time, never more than it had at first.
+func (k *kernel) lengthen(h Pinhole) {
+	had, waits := k.holes[h.ID]
+	waits = waits && !k.arrived[h.ID] && k.now.Before(k.until[h.ID]) && !k.fail
+	if waits {
+		k.until[h.ID] = k.now.Add(h.Timeout)
+	}
+	if h.Timeout > had.Timeout && waits {
+		k.tb.Errorf("lengthened to %v, opened for %v", h.Timeout, had.Timeout)
+	}
+	k.tracker.Lengthened(k.now, h.ID, waits)
+}
+
 // speak lets a silent kernel answer all that it was asked.
 func (k *kernel) speak() {
 	k.silent = false
@@ -209,6 +226,12 @@ func (k *kernel) wait(d time.Duration) {
 			}
 		}
 		k.do(k.tracker.Tick(k.now))
+		for id := range k.holes { // the tracker lets go before the kernel does
+			if !k.now.Before(k.until[id]) && !k.silent && !k.arrived[id] {
+				k.tb.Errorf("the kernel let go of %s", id)
+				delete(k.holes, id)
+			}
+		}
 	}
 }
 

@@ -82,7 +82,7 @@ func (t *Tracker) Pinholes() []PinholeState {
 	for _, c := range t.oldestFirst() {
 		r := c.record
 		r.Time, r.Action, r.Pinhole = c.opened, Open, c.hole
-		list = append(list, PinholeState{r, c.state.String(), c.used, c.deadline.Add(earlyExpiry)})
+		list = append(list, PinholeState{r, c.state.String(), c.used, c.expires()})
 	}
 	return list
 }

@@ -13,15 +13,16 @@ import (
 // concurrent use. The effects that a method returns are valid until the next
 // call.
 type Tracker struct {
-	ports   []uint16
-	timeout time.Duration
-	limits  Limits
-	observe bool
-	joins   func(client, server netip.AddrPort) bool
-	keeps   func() bool
-	policy  Policy
-	quota   *Quota
-	ids     ids
+	ports      []uint16
+	timeout    time.Duration
+	timeoutMax time.Duration
+	limits     Limits
+	observe    bool
+	joins      func(client, server netip.AddrPort) bool
+	keeps      func() bool
+	policy     Policy
+	quota      *Quota
+	ids        ids
 
 	sessions map[sessionKey]*session
 	halfOpen handshakes
@@ -52,7 +53,7 @@ type Tracker struct {
 // its limits.
 func New(cfg Config, policy Policy, quota *Quota) *Tracker {
 	return &Tracker{
-		ports: slices.Clone(cfg.Ports), timeout: cfg.Timeout, limits: cfg.Limits,
+		ports: slices.Clone(cfg.Ports), timeout: cfg.Timeout, timeoutMax: cfg.TimeoutMax, limits: cfg.Limits,
 		observe: cfg.Observe, joins: cfg.Join, keeps: cfg.Recordable,
 		policy: policy, quota: quota, ids: ids(cfg.Seed),
 		sessions: make(map[sessionKey]*session),
@@ -70,10 +71,11 @@ func New(cfg Config, policy Policy, quota *Quota) *Tracker {
 	}
 }
 
-// Reconfigure changes ports, time, limits and policy. Sessions and pinholes
+// Reconfigure changes ports, times, limits and policy. Sessions and pinholes
 // that are there stay, under the terms that they began with.
-func (t *Tracker) Reconfigure(ports []uint16, timeout time.Duration, limits Limits, policy Policy) {
-	t.ports, t.timeout, t.limits, t.policy = slices.Clone(ports), timeout, limits, policy
+func (t *Tracker) Reconfigure(ports []uint16, timeout, timeoutMax time.Duration, limits Limits, policy Policy) {
+	t.ports, t.timeout, t.timeoutMax = slices.Clone(ports), timeout, timeoutMax
+	t.limits, t.policy = limits, policy
 	t.halfOpen.limit = limits.HalfOpen
 }
 

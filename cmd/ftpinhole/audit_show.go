@@ -69,7 +69,7 @@ func printStory(w io.Writer, s *trail.Story) error {
 		line("refused", stamp(s.Deny), because(s.Deny), cell.Of(string(s.Deny.Reason)))
 	}
 	if s.Open != nil {
-		line("opened", stamp(s.Open), "for "+r.Pinhole.Timeout.String()+" at the most")
+		line("opened", stamp(s.Open), "for "+r.Pinhole.Timeout.String())
 	}
 	switch {
 	case s.Use != nil:

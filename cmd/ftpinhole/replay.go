@@ -67,7 +67,7 @@ func replayCapture(c config.Config, src *capture.Reader, out io.Writer, asJSON b
 	}
 	limits := gateway.Limits(c.Limits)
 	tracker := conntrack.New(conntrack.Config{
-		Ports: c.Ports, Timeout: c.PinholeTimeout.Duration, Limits: limits,
+		Ports: c.Ports, Timeout: c.PinholeTimeout.Duration, TimeoutMax: c.PinholeTimeoutMax.Duration, Limits: limits,
 		Observe: c.Observe, Join: func(_, _ netip.AddrPort) bool { return true },
 	}, gateway.Policy{Policy: policy}, conntrack.NewQuota(limits))
 	var line []byte

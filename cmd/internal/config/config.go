@@ -32,11 +32,13 @@ type Config struct {
 	AuditLog       string   `toml:"audit_log"`
 	Metrics        string   `toml:"metrics"` // "", "host:port" or "unix:/path"
 	PinholeTimeout Duration `toml:"pinhole_timeout"`
-	LogFormat      string   `toml:"log_format"` // "text" or "json"
-	LogLevel       string   `toml:"log_level"`  // "debug", "info", "warn" or "error"
-	Observe        bool     `toml:"observe"`
-	LocalActive    bool     `toml:"local_active"`
-	Fail           string   `toml:"fail"` // "open" or "closed": what becomes of control packets that nobody reads
+	// PinholeTimeoutMax is for pinholes whose transfer command has no final reply.
+	PinholeTimeoutMax Duration `toml:"pinhole_timeout_max"`
+	LogFormat         string   `toml:"log_format"` // "text" or "json"
+	LogLevel          string   `toml:"log_level"`  // "debug", "info", "warn" or "error"
+	Observe           bool     `toml:"observe"`
+	LocalActive       bool     `toml:"local_active"`
+	Fail              string   `toml:"fail"` // "open" or "closed": what becomes of control packets that nobody reads
 	// AllowKernelHelper starts beside the kernel's FTP helper.
 	AllowKernelHelper bool `toml:"allow_kernel_helper"`
 
@@ -95,19 +97,20 @@ const (
 // Default is the configuration without any file.
 func Default() Config {
 	return Config{
-		Ports:          []uint16{21},
-		Hooks:          []string{"forward"},
-		QueueNum:       2100,
-		Backend:        Auto,
-		Mark:           0x10000000,
-		Socket:         "/run/ftpinhole/control.sock",
-		StateDir:       "/var/lib/ftpinhole",
-		AuditLog:       "/var/log/ftpinhole/audit.json",
-		PinholeTimeout: Duration{30 * time.Second},
-		LogFormat:      "text",
-		LogLevel:       "info",
-		Fail:           FailOpen,
-		NAT:            NAT{Ports: []uint16{49152, 65535}},
+		Ports:             []uint16{21},
+		Hooks:             []string{"forward"},
+		QueueNum:          2100,
+		Backend:           Auto,
+		Mark:              0x10000000,
+		Socket:            "/run/ftpinhole/control.sock",
+		StateDir:          "/var/lib/ftpinhole",
+		AuditLog:          "/var/log/ftpinhole/audit.json",
+		PinholeTimeout:    Duration{30 * time.Second},
+		PinholeTimeoutMax: Duration{300 * time.Second},
+		LogFormat:         "text",
+		LogLevel:          "info",
+		Fail:              FailOpen,
+		NAT:               NAT{Ports: []uint16{49152, 65535}},
 		Limits: Limits{
 			LineBytes:           4096,
 			CommandsOutstanding: 32,

@@ -43,6 +43,7 @@ socket = "/tmp/s"
 state_dir = "/tmp/d"
 audit_log = "/tmp/a"
 pinhole_timeout = "1m30s"
+pinhole_timeout_max = "10m"
 log_format = "json"
 log_level = "debug"
 observe = true
@@ -65,7 +66,7 @@ max_size_mb = 64
 	passive, yes := []string{"passive"}, true
 	want := Config{
 		Ports: []uint16{21, 2121}, Hooks: []string{"forward", "input", "output"}, QueueNum: 7, Queues: 2, Backend: "nft",
-		Mark: 0x01000000, Socket: "/tmp/s", StateDir: "/tmp/d", AuditLog: "/tmp/a", PinholeTimeout: Duration{90 * time.Second},
+		Mark: 0x01000000, Socket: "/tmp/s", StateDir: "/tmp/d", AuditLog: "/tmp/a", PinholeTimeout: Duration{90 * time.Second}, PinholeTimeoutMax: Duration{10 * time.Minute},
 		LogFormat: "json", LogLevel: "debug", Observe: true, LocalActive: true, Fail: FailClosed,
 		Policy: rules.Config{
 			Settings: rules.Settings{Modes: passive},
@@ -168,6 +169,10 @@ func TestErrors(t *testing.T) {
 		{"metrics port 0", "metrics = '[::1]:0'", `f.toml:1: metrics: "[::1]:0" is no address and port; write an address and port like "127.0.0.1:9521", "unix:/run/ftpinhole/metrics.sock", or "" for none`},
 		{"metrics socket", "metrics = 'unix:m.sock'", `f.toml:1: metrics: "m.sock" is not an absolute path; write an address and port like "127.0.0.1:9521", "unix:/run/ftpinhole/metrics.sock", or "" for none`},
 		{"timeout too short", "pinhole_timeout = '999ms'", `f.toml:1: pinhole_timeout: 999ms is out of range; write "1s" to "300s"`},
+		{"longest timeout no duration", "pinhole_timeout_max = 300", `f.toml:1: pinhole_timeout_max: this is no time; write "1s" to "3600s", in quotes and with the unit`},
+		{"longest timeout too short", "pinhole_timeout_max = '999ms'", `f.toml:1: pinhole_timeout_max: 999ms is out of range; write "1s" to "3600s"`},
+		{"longest timeout too long", "pinhole_timeout_max = '3601s'", `f.toml:1: pinhole_timeout_max: 1h0m1s is out of range; write "1s" to "3600s"`},
+		{"longest timeout below the usual one", "pinhole_timeout_max = '29s'", `f.toml:1: pinhole_timeout_max: 29s is less than pinhole_timeout, 30s; write at least that`},
 		{"timeout too long", "pinhole_timeout = '301s'", `f.toml:1: pinhole_timeout: 5m1s is out of range; write "1s" to "300s"`},
 		{"log format", "log_format = 'xml'", `f.toml:1: log_format: "xml" is none; write "text" or "json"`},
 		{"log level", "log_level = 'loud'", `f.toml:1: log_level: "loud" is none; write "debug", "info", "warn" or "error"`},
@@ -325,7 +330,7 @@ func FuzzLoad(f *testing.F) {
 		if _, err := c.NewPolicy(); err != nil {
 			t.Errorf("loaded, but %v", err)
 		}
-		if len(c.Ports) == 0 || len(c.Hooks) == 0 || c.Mark&0x60000000 != 0 || c.Mark == 0 || c.PinholeTimeout.Duration <= 0 ||
+		if len(c.Ports) == 0 || len(c.Hooks) == 0 || c.Mark&0x60000000 != 0 || c.Mark == 0 || c.PinholeTimeout.Duration <= 0 || c.PinholeTimeoutMax.Duration < c.PinholeTimeout.Duration ||
 			len(c.NAT.Ports) != 2 || c.Limits.LineBytes < 512 || c.QueueCount() < 1 || strings.Contains(fmt.Sprint(c.Ports), "[0") {
 			t.Errorf("valid, but %+v", c)
 		}

@@ -19,6 +19,8 @@ const (
 	reservedMark = 0x60000000
 	minTimeout   = time.Second
 	maxTimeout   = 300 * time.Second
+	// maxTimeoutMax is less than the day for which a used pinhole stays used.
+	maxTimeoutMax = 3600 * time.Second
 	// minNATPorts leaves enough to find a free one by chance.
 	minNATPorts = 1000
 )
@@ -64,12 +66,7 @@ func (c *Config) problems() []keyError {
 		}
 	}
 	c.checkMetrics(bad)
-	switch t := c.PinholeTimeout.Duration; {
-	case t == 0:
-		bad("pinhole_timeout", `this is no time; write "1s" to "300s", in quotes and with the unit`)
-	case t < minTimeout || t > maxTimeout:
-		bad("pinhole_timeout", `%v is out of range; write "1s" to "300s"`, t)
-	}
+	c.checkTimeouts(bad)
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		bad("log_format", `%q is none; write "text" or "json"`, c.LogFormat)
 	}
@@ -84,6 +81,24 @@ func (c *Config) problems() []keyError {
 	c.Audit.check(bad)
 	c.checkPolicy(bad)
 	return out
+}
+
+func (c *Config) checkTimeouts(bad func(key, format string, args ...any)) {
+	usual, longest := c.PinholeTimeout.Duration, c.PinholeTimeoutMax.Duration
+	switch {
+	case usual == 0:
+		bad("pinhole_timeout", `this is no time; write "1s" to "300s", in quotes and with the unit`)
+	case usual < minTimeout || usual > maxTimeout:
+		bad("pinhole_timeout", `%v is out of range; write "1s" to "300s"`, usual)
+	}
+	switch {
+	case longest == 0:
+		bad("pinhole_timeout_max", `this is no time; write "1s" to "3600s", in quotes and with the unit`)
+	case longest < minTimeout || longest > maxTimeoutMax:
+		bad("pinhole_timeout_max", `%v is out of range; write "1s" to "3600s"`, longest)
+	case longest < usual && usual <= maxTimeout:
+		bad("pinhole_timeout_max", "%v is less than pinhole_timeout, %v; write at least that", longest, usual)
+	}
 }
 
 func (c *Config) checkPorts(bad func(key, format string, args ...any)) {

@@ -113,6 +113,19 @@ func (s *shard) rearm(id string) {
 	})
 }
 
+// lengthen lets a pinhole wait for longer.
+func (s *shard) lengthen(id string, d time.Duration) {
+	s.holes.put(change{
+		do: func(to *holes) (answer, error) { return to.lengthen(id, d) },
+		done: func(a answer, err error) {
+			if err != nil {
+				s.log.Error("a pinhole whose transfer waits could not be given more time; it expires unless that is done in time", "pinhole", id, "err", err)
+			}
+			s.calls.put(func() { s.tracker.Lengthened(s.clock(), id, a.done) })
+		},
+	})
+}
+
 // order is a change that h, if there is one, waits for, and whose answer settles
 // the job.
 func (s *shard) order(j *job, h *hold) change {

@@ -25,6 +25,9 @@ type Backend interface {
 	// Rearm lets a pinhole that is still open take another SYN, in what is left
 	// of its time. It is no error if there is none.
 	Rearm(id string, now time.Time) error
+	// Lengthen lets a pinhole that waits do so for d from now on; false if it does
+	// not wait any more.
+	Lengthen(id string, d time.Duration, now time.Time) (bool, error)
 }
 
 // way is one of the ways to open a pinhole, by the name that records give it.
@@ -43,6 +46,7 @@ const (
 type answer struct {
 	arrived bool   // a SYN was let through the pinhole that was closed
 	by      string // the backend that serves the one that was opened
+	done    bool   // the pinhole that was to be lengthened was
 }
 
 // change is one change of the kernel's pinholes, or of what is kept of rewritten
@@ -138,6 +142,15 @@ func (h *holes) rearm(id string) error {
 	return err
 }
 
+func (h *holes) lengthen(id string, d time.Duration) (a answer, err error) {
+	for _, w := range h.ways {
+		done, failed := w.Lengthen(id, d, h.clock())
+		a.done = a.done || done
+		err = errors.Join(err, failed)
+	}
+	return a, err
+}
+
 // none is the backend of --observe: nothing is opened.
 type none struct{}
 
@@ -145,3 +158,5 @@ func (none) Add(rules.Pinhole, time.Time) error { return nil }
 func (none) Remove(string) (bool, error)        { return false, nil }
 func (none) Arrived() ([]string, error)         { return nil, nil }
 func (none) Rearm(string, time.Time) error      { return nil }
+
+func (none) Lengthen(string, time.Duration, time.Time) (bool, error) { return true, nil }

@@ -164,7 +164,7 @@ func (g *Gateway) assemble(policy *rules.Policy) {
 	for range g.beats {
 		g.shards = append(g.shards, &shard{
 			tracker: conntrack.New(conntrack.Config{
-				Ports: g.config.Ports, Timeout: g.config.PinholeTimeout.Duration,
+				Ports: g.config.Ports, Timeout: g.config.PinholeTimeout.Duration, TimeoutMax: g.config.PinholeTimeoutMax.Duration,
 				Limits: limits, Seed: seed(), Observe: g.config.Observe,
 				Join: g.joinable.take, Recordable: recordable,
 				Translate: !g.config.Observe, Outside: g.outside,

@@ -53,7 +53,7 @@ func (g *Gateway) reconfigure(c *config.Config, policy *rules.Policy) error {
 	g.outside.SetRange(c.NAT.Ports[0], c.NAT.Ports[1])
 	for _, s := range g.shards {
 		if !s.ask(func(time.Time) {
-			s.tracker.Reconfigure(c.Ports, c.PinholeTimeout.Duration, limits, Policy{policy})
+			s.tracker.Reconfigure(c.Ports, c.PinholeTimeout.Duration, c.PinholeTimeoutMax.Duration, limits, Policy{policy})
 		}) {
 			return errBusy
 		}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -80,7 +81,7 @@ func startRig(t *testing.T, policy conntrack.Policy, first *fakeBackend, held ..
 	joins := &joinable{}
 	kills, seeks := newMailbox[kill](), newMailbox[seek]()
 	r.shard = &shard{
-		tracker: conntrack.New(conntrack.Config{Ports: []uint16{21}, Timeout: 30 * time.Second, Limits: limits, Join: joins.take,
+		tracker: conntrack.New(conntrack.Config{Ports: []uint16{21}, Timeout: 30 * time.Second, TimeoutMax: 300 * time.Second, Limits: limits, Join: joins.take,
 			Translate: true, Outside: conntrack.NewOutside(50000, 60000)}, policy, conntrack.NewQuota(limits)),
 		decoder: decode.New(), packets: make(chan packet, packetsWaiting), acks: make(chan packet, packetsWaiting), calls: newMailbox[func()](),
 		holes: h.changes, kills: kills, seeks: seeks, questions: questions.questions, clock: time.Now, log: log, counters: newCounters(), held: map[connection]*hold{},
@@ -228,6 +229,19 @@ func (b *fakeBackend) Rearm(id string, _ time.Time) error {
 	delete(b.came, id)
 	b.log = append(b.log, "rearm "+b.inKernel[id].Dst.String())
 	return nil
+}
+
+func (b *fakeBackend) Lengthen(id string, d time.Duration, now time.Time) (bool, error) {
+	b.wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p, waits := b.inKernel[id]
+	if b.fail != nil || !waits || b.arrived || b.came[id] || !now.Before(b.until[id]) {
+		return false, b.fail
+	}
+	b.until[id] = now.Add(d)
+	b.log = append(b.log, fmt.Sprintf("lengthen %v %v", p.Dst, d))
+	return true, nil
 }
 
 // syn lets a SYN through each pinhole that is open.

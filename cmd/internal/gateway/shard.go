@@ -204,6 +204,8 @@ func (s *shard) carryOut(effects []conntrack.Effect, conn connection, h *hold) {
 			s.seeks.put(seek{r.Pinhole.ID, s})
 		case conntrack.DoRearm:
 			s.rearm(r.Pinhole.ID)
+		case conntrack.DoLengthen:
+			s.lengthen(r.Pinhole.ID, r.Pinhole.Timeout)
 		}
 	}
 }

@@ -80,6 +80,8 @@ func (r *replay) do(effects []conntrack.Effect) {
 			r.do(r.tracker.Opened(r.now, hole.ID, "", nil))
 		case conntrack.DoClose:
 			r.do(r.tracker.Closed(r.now, hole.ID, false))
+		case conntrack.DoLengthen:
+			r.tracker.Lengthened(r.now, hole.ID, true)
 		case conntrack.DoKill:
 			r.do(r.tracker.Killed(r.now, netip.AddrPortFrom(hole.Src, hole.SrcPort), hole.Dst))
 		}
