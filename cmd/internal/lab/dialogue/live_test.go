@@ -1,6 +1,7 @@
 package dialogue_test
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,10 +35,14 @@ func TestLive(t *testing.T) {
 	trails := trailsOf(records)
 	for i, one := range list {
 		t.Run(one.Name, func(t *testing.T) {
+			told := trails[worlds[i].Client.String()]
+			if slices.Contains(told.trail, "deny kernel_error") {
+				silent(t, d, results[i], told)
+				return
+			}
 			if err := results[i].err(); err != nil {
 				t.Error(err)
 			}
-			told := trails[worlds[i].Client.String()]
 			if diff := cmp.Diff(sorted(one.Trail), sorted(told.trail)); diff != "" {
 				t.Errorf("trail (-want +got):\n%s", diff)
 			}
@@ -54,6 +59,20 @@ func TestLive(t *testing.T) {
 			}
 		})
 	}
+}
+
+// silent judges a dialogue in which the kernel did not answer for two seconds: law 1
+// excepts its ports, as long as that is recorded, and nothing else.
+func silent(t *testing.T, d *lab.Daemon, res result, told told) {
+	t.Helper()
+	if !strings.Contains(d.Stderr(), "the kernel did not answer in time") {
+		t.Errorf("the kernel failed: %q", told.raw)
+	}
+	res.shut = nil
+	if err := res.err(); err != nil {
+		t.Error(err)
+	}
+	t.Log("this machine is starved: its kernel did not answer for two seconds, and a port stayed shut")
 }
 
 // ended counts the sessions whose end is recorded.
