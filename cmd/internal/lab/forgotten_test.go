@@ -164,3 +164,85 @@ func TestLaw6ForgottenSessionThatIsNotFTP(t *testing.T) {
 		}
 	}
 }
+
+// The server speaks first: to conntrack it is the client now, and nothing is read.
+// Forgotten once more, the session does not go on where it stood, and says so.
+func TestLaw6ForgottenSessionWhoseServerSpeaksFirst(t *testing.T) {
+	t.Parallel()
+	n := lab.NAT{Kind: "none"}
+	l := lab.New(t)
+	d := l.StartDaemon() // a firewall would drop what the server says, as new from its side
+	p := loginPair(t, l, n, n.Ends(4))
+	line := "PORT 10,0,1,2,195,80\r\n"
+
+	// An acknowledgement would be the client's word.
+	if err := p.server.acknowledged(); err != nil {
+		t.Fatal(err)
+	}
+	forget(t, l)
+	for _, err := range []error{p.tell(p.server, "150 still here\r\n"), p.tell(p.client, line), p.tell(p.server, "200 ok\r\n")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	forget(t, l)
+	for _, err := range []error{p.tell(p.client, line), p.tell(p.server, "200 ok\r\n"), p.tell(p.client, line)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	patience.Until(t, "both lines are refused that came by", func() bool {
+		return len(lab.Pinholes(d.AuditRecords(), "deny")) == 2
+	})
+	d.Stop()
+	records := d.AuditRecords()
+	if len(lab.Pinholes(records, "open")) != 0 {
+		t.Error("a pinhole was opened")
+	}
+	for _, r := range lab.Pinholes(records, "deny") {
+		if r.Pinhole.Reason != "out_of_step" || r.FlowID != records[0].FlowID {
+			t.Errorf("refused as %s", r.Raw)
+		}
+	}
+}
+
+// While the table is gone, packets pass unseen. The session is in step with the
+// next command that is answered, also if it only ever negotiates.
+func TestLaw3SessionsAfterAFlushOfTheTable(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	d := l.StartDaemon() // without a firewall: that would be flushed as well
+	n := lab.NAT{Kind: "none"}
+	for _, negotiation := range [][2]string{
+		{"PASV", "227 x (10,0,2,2,195,80)"}, {"EPSV", "229 x (|||50000|)"},
+		{"PORT 10,0,1,2,195,80", "200 x"}, {"EPRT |1|10.0.1.2|50000|", "200 x"},
+	} {
+		p := loginPair(t, l, n, n.Ends(4))
+		negotiate := func() {
+			for _, err := range []error{p.tell(p.client, negotiation[0]+"\r\n"), p.tell(p.server, negotiation[1]+"\r\n")} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for range 3 {
+			if _, err := l.Exec(lab.Gateway, "nft", "flush", "ruleset"); err != nil {
+				t.Fatal(err)
+			}
+			negotiate()
+			patience.Until(t, "the table is back", func() bool {
+				text, err := l.Ruleset()
+				return err == nil && strings.Contains(text, "control_forward")
+			})
+			negotiate()
+			before := len(lab.Pinholes(d.AuditRecords(), "open"))
+			negotiate()
+			patience.Until(t, negotiation[0]+" opens again", func() bool {
+				return len(lab.Pinholes(d.AuditRecords(), "open")) > before
+			})
+		}
+		if err := p.end(); err != nil {
+			t.Error(err)
+		}
+	}
+}
