@@ -25,6 +25,9 @@ type agreement struct {
 	// outstanding are the commands that wait for their final reply, oldest
 	// first.
 	outstanding []command
+	skipped     int     // of those, passed over: their replies may still come
+	asked       bool    // an endpoint was asked for, and no line has been taken for the answer
+	swallowed   *Record // what looked like the answer, in a block that has not ended
 
 	joined   bool // in the middle: counts as logged in
 	spoken   bool // the client's first line was read
@@ -47,22 +50,6 @@ type agreement struct {
 	former  string // who was
 }
 
-// command is a client's line that waits for its reply.
-type command struct {
-	verb    parser.Verb
-	trusted bool // sent in step: its reply may open something
-	marks   bool // its reply puts the session in step again
-	blank   bool // an empty line: some servers answer it, some do not
-	all     bool // EPSV ALL
-	// inferred: its reply was matched by passing others over, or ended a block.
-	inferred bool
-	user     string
-	path     string   // of a transfer
-	begun    bool     // a transfer was answered by 1xx: it has its channel
-	channel  *channel // what PORT or EPRT opened, or a transfer is going to use
-	waiting  *promise // what PORT or EPRT is to open when the server agrees
-}
-
 // loseStep forgets what was outstanding. What is agreed on afterwards is
 // inferred for good: a server's text may have been taken for its reply.
 func (a *agreement) loseStep() {
@@ -70,7 +57,7 @@ func (a *agreement) loseStep() {
 		a.outstanding[i].unheard()
 	}
 	clear(a.outstanding)
-	a.outstanding = a.outstanding[:0]
+	a.outstanding, a.skipped = a.outstanding[:0], 0
 	a.step, a.inferred = needCommand, true
 	a.login = max(a.login, userAnswered) // it may have been in what was missed
 }
@@ -92,13 +79,14 @@ func (t *Tracker) clientLine(now time.Time, s *session, line parser.Line) {
 		cmd = parser.Command{}
 		s.doubtTransfer()
 	}
+	t.tellSwallowed(now, s)
 	blank := len(bytes.TrimSpace(line.Text)) == 0
 	if !blank {
 		s.firstLine(cmd.Verb)
 	}
 	s.ragged = s.ragged || raggedLine(line)
 	out := command{verb: cmd.Verb, trusted: s.step == inStep, blank: blank}
-	full := len(s.outstanding) >= t.limits.Commands
+	full := len(s.outstanding) >= t.limits.Commands && !s.continues(&out)
 	switch cmd.Verb {
 	case parser.PORT, parser.EPRT:
 		t.announced(now, s, line.Text, cmd, &out, full)
@@ -107,8 +95,11 @@ func (t *Tracker) clientLine(now time.Time, s *session, line parser.Line) {
 		if s.joined {
 			t.logout(now, s, Logout)
 		}
+	case parser.PASV:
+		out.quiet, s.asked = s.quiet(), true
 	case parser.EPSV:
 		out.all = bytes.EqualFold(cmd.Arg, []byte("ALL"))
+		out.quiet, s.asked = s.quiet(), s.asked || !out.all
 	case parser.Unknown:
 		t.wrongSideReply(now, s, line.Text)
 	}
@@ -127,7 +118,7 @@ func (t *Tracker) clientLine(now time.Time, s *session, line parser.Line) {
 		s.loseStep()
 		return
 	}
-	s.outstanding = append(s.outstanding, out)
+	s.await(out)
 }
 
 // transferWaits reports whether a transfer was asked for and is not over.
@@ -175,10 +166,14 @@ func (t *Tracker) serverLine(now time.Time, s *session, line parser.Line) {
 		}
 		return
 	}
+	inBlock := s.replies.InBlock()
 	reply, done := s.replies.Line(line.Text)
 	switch {
 	case done:
+		s.blockEnds()
 		t.reply(now, s, reply)
+	case inBlock:
+		t.swallow(s, line.Text)
 	case s.replies.Garbage():
 		if !s.greeted && !s.joined && len(line.Text) > 0 {
 			s.notFTP = true

@@ -274,6 +274,17 @@ func TestLaw5(t *testing.T) {
 			{name: "EPSV 229", script: "login\nC: EPSV\nS: " + extended, want: opensEPSV},
 			{name: "229 without an endpoint for EPSV", script: "login\nC: EPSV\nS: 229 Entering", want: "deny malformed EPSV"},
 		}},
+		{"EPSV outstanding alone: 227 to it", []dialogue{
+			{name: "227 for EPSV", script: "login\nC: EPSV\nS: " + entering, want: "open EPSV 10.0.2.2:50000"},
+			{name: "227 for EPSV 1, in parts", script: "login\nC: EPSV 1\nS: 227-a | " + entering, want: "open EPSV 10.0.2.2:50000"},
+			{name: "227 of another host for EPSV", script: "login\nC: EPSV\nS: 227 x (10,9,9,9,195,80)", want: "deny foreign_address EPSV 10.9.9.9:50000"},
+			{name: "227 for EPSV ALL", script: "login\nC: EPSV ALL\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
+			{name: "227 for EPSV behind EPSV ALL", script: "login\nC: EPSV ALL\nS: 200 x\nC: EPSV\nS: " + entering, want: "deny epsv_all EPSV 10.0.2.2:50000"},
+			{name: "two wait", script: "login\nC: EPSV | EPSV\nS: " + entering, want: "open EPSV 10.0.2.2:50000"},
+			{name: "two wait behind a command not answered", script: "login\nC: NOOP | EPSV | EPSV\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
+			{name: "each its own", script: "login\nC: EPSV | PASV\nS: " + extended + " | 227 x (10,0,2,2,195,81)",
+				want: "open EPSV 10.0.2.2:50000\nclose replaced EPSV 50000\nopen PASV 10.0.2.2:50001"},
+		}},
 		{"either: 225, 226, 250, 426", []dialogue{
 			{name: "late 226", script: "login\nC: PASV\nS: 226 the one before\nS: " + entering, want: opensPASV},
 			{name: "late 225", script: "login\nC: PASV\nS: 225 the one before\nS: " + entering, want: opensPASV},
@@ -281,19 +292,69 @@ func TestLaw5(t *testing.T) {
 			{name: "late 426", script: "login\nC: PASV\nS: 426 the one before\nS: " + entering, want: opensPASV},
 			{name: "late 226, EPSV", script: "login\nC: EPSV\nS: 226 the one before\nS: " + extended, want: opensEPSV},
 		}},
-		{"either: 4xx, 5xx, the other's reply", []dialogue{
+		{"either: 4xx, 5xx, 229 to PASV, another 2xx, 3xx", []dialogue{
 			{name: "PASV 500", script: "login\nC: PASV\nS: 500 x\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
 			{name: "PASV 425", script: "login\nC: PASV\nS: 425 x\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
 			{name: "EPSV 522", script: "login\nC: EPSV\nS: 522 x\nS: " + extended, want: "deny unrequested 10.0.2.2:50000"},
 			{name: "PASV, EPSV falling back", script: "login\nC: EPSV\nS: 500 x\nC: PASV\nS: " + entering, want: opensPASV},
-			{name: "227 for EPSV", script: "login\nC: EPSV\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
 			{name: "229 for PASV", script: "login\nC: PASV\nS: " + extended, want: "deny unrequested 10.0.2.2:50000"},
 			{name: "229 for PASV, then 227", script: "login\nC: PASV\nS: " + extended + "\nS: " + entering, want: "deny unrequested 10.0.2.2:50000\ndeny unrequested 10.0.2.2:50000"},
+			{name: "PASV 202", script: "login\nC: PASV\nS: 202 x\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
 		}},
-		{"PASV, EPSV behind a command not answered: 227, 229", []dialogue{
-			{name: "command unanswered", script: "login\nC: NOOP\nC: PASV\nS: " + entering + "\nC: PASV\nS: " + entering,
-				want: "deny out_of_step PASV 10.0.2.2:50000\n" + opensPASV},
-			{name: "command unanswered, EPSV", script: "login\nC: NOOP\nC: EPSV\nS: " + extended + "\nC: EPSV\nS: " + extended, want: "deny out_of_step EPSV 10.0.2.2:50000\n" + opensEPSV},
+		{"PASV, EPSV behind commands not answered: 227, 229, if the client had all of the server's when it asked", []dialogue{
+			{name: "NOOP during a transfer", script: "login\nC: PASV\nS: " + entering + "\nC: RETR a\nS: 150 x\nC: NOOP\nS: 226 x\nC: PASV\nS: 227 x (10,0,2,2,195,81)",
+				want: opensPASV + "\nclose replaced PASV 50000\nopen PASV 10.0.2.2:50001"},
+			{name: "command unanswered", script: "login\nC: NOOP\nC: PASV\nS: " + entering, want: opensPASV},
+			{name: "command unanswered, EPSV", script: "login\nC: NOOP\nC: EPSV\nS: " + extended, want: opensEPSV},
+			{name: "command unanswered, EPSV 227", script: "login\nC: NOOP\nC: EPSV\nS: " + entering, want: "open EPSV 10.0.2.2:50000"},
+			{name: "many unanswered", script: "login\nC: NOOP\nC: STAT\nC: TYPE I\nC: PASV\nS: " + entering, want: opensPASV},
+			{name: "a transfer's end unanswered", script: "login\nC: LIST\nS: 150 x\nC: PASV\nS: " + entering, want: opensPASV},
+			{name: "pipelined", script: "login\nC: NOOP | PASV\nS: " + entering, want: opensPASV},
+			{name: "to a denied port", script: "login\nC: NOOP\nC: PASV\nS: " + toX11, want: "deny denied_port PASV 10.0.2.2:6000"},
+			{name: "to a denied port, the next one", script: "login\nC: NOOP\nC: PASV\nS: " + toX11 + "\nC: PASV\nS: " + toX11,
+				want: "deny denied_port PASV 10.0.2.2:6000\nopen PASV 10.0.2.2:6000"},
+			{name: "of another host", script: "login\nC: NOOP\nC: PASV\nS: 227 x (10,9,9,9,195,80)", want: "deny foreign_address PASV 10.9.9.9:50000"},
+			{name: "not logged in", script: "S: 220 x\nC: NOOP\nC: PASV\nS: " + entering, want: "deny not_logged_in PASV 10.0.2.2:50000"},
+			{name: "within a block", script: "login\nC: STAT\nC: PASV\nS: 211-x | " + entering + " | 211 end", want: ""},
+		}},
+		{"PASV, EPSV behind commands not answered: 227, 229, if it had not, or USER, PASS, ACCT, REIN, QUIT, AUTH, ADAT, OPEN, EPSV ALL or none of FTP's is one", unpassable()},
+		{"PASV, EPSV behind commands not answered: another 2xx, 3xx after that", []dialogue{
+			{name: "answered late", script: "login\nC: NOOP\nC: PASV\nS: " + entering + "\nC: PASV\nS: 200 x | 227 x (10,0,2,2,195,81)",
+				want: opensPASV + "\nclose replaced PASV 50000\nopen PASV 10.0.2.2:50001"},
+			{name: "refused late", script: "login\nC: NOOP\nC: PASV\nS: " + entering + "\nC: PASV\nS: 500 x | 227 x (10,0,2,2,195,81)",
+				want: opensPASV + "\ndeny unrequested 10.0.2.2:50001"},
+			{name: "as many as were passed over", script: "login\nC: NOOP\nC: PASV\nS: " + entering + "\nC: EPSV\nS: 200 x | 200 x | 229 x (|||50001|)",
+				want: opensPASV + "\ndeny unrequested 10.0.2.2:50001"},
+		}},
+		{"PORT, a transfer behind commands not answered: 125, 150", []dialogue{
+			{name: "NOOP unanswered, ten transfers", change: func(c *Config, _ *Terms) { c.Limits.Commands = 4 },
+				script: "login" + strings.Repeat("\nC: "+port+"\nS: 200 x\nC: RETR a\nS: 150 x\nC: NOOP\nS: 226 x", 10),
+				want:   opensPORT + strings.Repeat("\nclose replaced PORT 50000\n"+opensPORT, 9)},
+			{name: "EPRT and 125", script: "login\nC: NOOP\nC: EPRT |1|10.0.1.2|50000|\nS: 200 x\nC: STOR a\nS: 125 x\nS: 226 x\nC: " + port + "\nS: 500 x",
+				want: "open EPRT 10.0.1.2:50000\nclose replaced EPRT 50000\n" + opensPORT + "\nclose refused PORT 50000"},
+			{name: "PORT refused afterwards", script: "login\nC: NOOP\nC: " + port + "\nS: 200 x\nC: RETR a\nS: 150 x\nS: 226 x\nC: " + port + "\nS: 500 x",
+				want: opensPORT + "\nclose replaced PORT 50000\n" + opensPORT + "\nclose refused PORT 50000"},
+			{name: "behind USER", script: "login\nC: USER v\nC: " + port + "\nC: RETR a\nS: 150 x\nS: 331 x\nC: " + port,
+				want: opensPORT + "\nclose logout PORT 50000\ndeny not_logged_in PORT 10.0.1.2:50000"},
+			{name: "wait_for_2xx", change: func(_ *Config, terms *Terms) { terms.WaitFor2xx = true },
+				script: "login\nC: NOOP\nC: " + port + "\nC: RETR a\nS: 150 x", want: ""},
+		}},
+		{"a transfer that runs, another command: 2xx, 3xx but 225, 226, 250", []dialogue{
+			{name: "NOOP answered at once", script: "login\nC: " + port + "\nS: 200 x\nC: RETR a\nS: 150 x\nC: NOOP\nS: 200 x\nC: PASV\nS: 226 x | " + entering,
+				want: opensPORT + "\nclose replaced PORT 50000\n" + opensPASV},
+			{name: "STAT answered at once", script: "login\nC: RETR a\nS: 150 x\nC: STAT\nS: 211-x | 211 x\nC: EPSV\nS: 226 x\nS: " + extended, want: opensEPSV},
+		}},
+		{"a reply in parts open: 227, 229 asked for, if the client goes on before its end", []dialogue{
+			{name: "150 ends a 553 block", script: "login\nC: STOR a\nS: 553- | 553- precheck | 150 Opening\nS: 226 x\nC: PASV\nS: " + entering + "\nC: QUIT",
+				want: "deny out_of_step 10.0.2.2:50000"},
+			{name: "200 ends a FEAT block", script: "login\nC: FEAT\nS: 211-Features |  MDTM | 200 End\nC: EPSV\nS: " + extended + "\nC: PASV\nS: " + entering + "\nC: NOOP",
+				want: "deny out_of_step 10.0.2.2:50000\ndeny out_of_step 10.0.2.2:50000"},
+			{name: "then the session ends", script: "login\nC: FEAT\nS: 211-x | 200 End\nC: PASV\nS: " + entering + "\nC RST", want: "deny out_of_step 10.0.2.2:50000"},
+			{name: "for the rest of the session", script: "login\nC: FEAT\nS: 211-x | 200 End" + strings.Repeat("\nC: PASV\nS: "+entering, 80) + "\nC: NOOP",
+				want: strings.Repeat("deny out_of_step 10.0.2.2:50000\n", refusalBurst)},
+			{name: "it is text", script: "login\nC: STAT | PASV\nS: 211-x | " + entering + " | 211 end\nC: NOOP", want: ""},
+			{name: "not asked for", script: "login\nC: STAT\nS: 211-x | " + entering + "\nC: NOOP", want: ""},
+			{name: "no endpoint", script: "login\nC: FEAT\nS: 211-x | 200 End\nC: PASV\nS: 227 Logout.\nC: NOOP", want: ""},
 		}},
 		{"none outstanding: 227, 229 with an endpoint", []dialogue{
 			{name: "227 nobody asked for", script: "login\nS: " + entering, want: "deny unrequested 10.0.2.2:50000"},
@@ -483,10 +544,24 @@ func TestLaw5(t *testing.T) {
 			{name: "EPRT from the server", script: "login\nS: EPRT |1|10.0.1.2|50000|", want: "deny unrequested EPRT 10.0.1.2:50000"},
 			{name: "PASV from the server", script: "login\nS: PASV\nC: " + entering, want: "deny unrequested 10.0.2.2:50000"},
 		}},
-		{"any: bytes missed, too many commands outstanding", []dialogue{
+		{"any: bytes missed, too many commands outstanding; those without effect in a row count as one, up to 1,000", []dialogue{
 			{name: "answer missed", script: "login\nC: PASV\nS! " + entering + "\nC: " + port, want: "deny out_of_step PORT 10.0.1.2:50000"},
 			{name: "command missed", script: "login\nC! PASV\nS: " + entering, want: "deny out_of_step 10.0.2.2:50000"},
-			{name: "one command too many", script: "login\nC: NOOP | NOOP | PASV\nS: 200 x | 200 x | " + entering, want: "deny out_of_step 10.0.2.2:50000", change: func(c *Config, _ *Terms) { c.Limits.Commands = 2 }},
+			{name: "one command too many", script: "login\nC: RETR a | NOOP | PASV\nS: 226 x | 200 x | " + entering, want: "deny out_of_step 10.0.2.2:50000", change: func(c *Config, _ *Terms) { c.Limits.Commands = 2 }},
+			{name: "one command too many, PORT", script: "login\nC: RETR a | NOOP\nC: " + port + "\nC: PASV\nS: 226 x | 200 x | 200 x | " + entering,
+				want: "deny limit_session PORT 10.0.1.2:50000\ndeny unrequested 10.0.2.2:50000", change: func(c *Config, _ *Terms) { c.Limits.Commands = 2 }},
+			{name: "32 NOOPs during a transfer", script: "login\nC: RETR a\nS: 150 x" + strings.Repeat("\nC: NOOP", 32) + "\nS: 226 x" + strings.Repeat(" | 200 x", 32) + "\nC: PASV\nS: " + entering,
+				want: opensPASV, change: func(c *Config, _ *Terms) { c.Limits.Commands = 4 }},
+			{name: "50 times SIZE and PASV", script: "login\nC: " + strings.Repeat("SIZE a | ", 50) + "PASV\nS: " + strings.Repeat("213 1 | ", 50) + entering,
+				want: opensPASV, change: func(c *Config, _ *Terms) { c.Limits.Commands = 4 }},
+			{name: "SIZE and MDTM by turns, and PORT", script: "login\nC: " + strings.Repeat("SIZE a | MDTM a | ", 50) + port + "\nS: " + strings.Repeat("213 1 | 550 x | ", 50) + "500 x",
+				want: opensPORT + "\nclose refused PORT 50000", change: func(c *Config, _ *Terms) { c.Limits.Commands = 4 }},
+			{name: "one reply of a run is missing", script: "login\nC: " + strings.Repeat("SIZE a | ", 50) + "PASV\nS: " + strings.Repeat("213 1 | ", 49) + entering,
+				want: opensPASV, change: func(c *Config, _ *Terms) { c.Limits.Commands = 4 }},
+			{name: "a run as long as it may be", script: "login\nC: " + strings.Repeat("NOOP | ", maxRun) + "PASV\nS: " + strings.Repeat("200 x | ", maxRun) + entering,
+				want: opensPASV, change: func(c *Config, _ *Terms) { c.Limits.Commands = 2 }},
+			{name: "a longer run", script: "login\nC: RETR a | " + strings.Repeat("NOOP | ", maxRun+1) + "PASV\nS: 226 x | " + strings.Repeat("200 x | ", maxRun+1) + entering,
+				want: "deny unrequested 10.0.2.2:50000", change: func(c *Config, _ *Terms) { c.Limits.Commands = 2 }},
 		}},
 		{"out of step: a command while the client has all that the server sent", []dialogue{
 			{name: "in step again", script: "login\nC: PASV\nS! " + entering + "\nC: NOOP\nS: 200 x\nC: NOOP\nS: 200 x\nC: " + port, want: opensPORT},
@@ -586,3 +661,18 @@ func documentedRows(t *testing.T) []string {
 var long = strings.Repeat("x", 5000)
 
 func wait2xx(_ *Config, t *Terms) { t.WaitFor2xx = true }
+
+// unpassable are PASV and EPSV behind commands that are never passed over.
+func unpassable() []dialogue {
+	var list []dialogue
+	for _, line := range []string{"USER v", "PASS p", "ACCT a", "REIN", "QUIT", "AUTH TLS", "ADAT x", "OPEN h", "EPSV ALL", "xyzzy"} {
+		list = append(list,
+			dialogue{name: line + " unanswered, PASV", script: "login\nC: " + line + "\nC: PASV\nS: " + entering, want: "deny out_of_step PASV 10.0.2.2:50000"},
+			dialogue{name: line + " unanswered, EPSV", script: "login\nC: NOOP | " + line + "\nC: EPSV\nS: " + extended, want: "deny out_of_step EPSV 10.0.2.2:50000"},
+		)
+	}
+	return append(list, dialogue{
+		name: "asked before all was heard", want: "deny out_of_step PASV 10.0.2.2:50000\n" + opensPASV,
+		script: "login\nC: NOOP\nS early 150\nC: PASV\nS: " + entering + "\nC: PASV\nS: " + entering,
+	})
+}

@@ -1,7 +1,6 @@
 package conntrack
 
 import (
-	"slices"
 	"time"
 
 	"ftpinhole/parser"
@@ -17,7 +16,7 @@ func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
 		}
 	}
 	if rep.Code/100 == 1 {
-		s.transferBegins()
+		t.transferBegins(now, s, rep.Code)
 		return // preliminary: the final one is still to come
 	}
 	if !s.greeted && !s.joined {
@@ -36,11 +35,12 @@ func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
 	if cmd.marks && s.step == needReply {
 		s.step = inStep
 	}
+	if cmd.passive() {
+		s.asked = false
+	}
 	switch {
-	case rep.Code == 227:
-		t.entered(now, s, s.realigned(cmd, parser.PASV), rep)
-	case rep.Code == 229:
-		t.entered(now, s, s.realigned(cmd, parser.EPSV), rep)
+	case rep.Code == 227 || rep.Code == 229:
+		t.entered(now, s, cmd, rep)
 	case rep.Code == 234 || rep.Code == 235:
 		// What comes now is protected (RFC 4217 4, RFC 2228 3), whichever command
 		// the reply seems to answer: AUTH may stand in a line that was too long,
@@ -49,48 +49,6 @@ func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
 	case matched:
 		t.takeEffect(now, s, cmd, rep.Code)
 	}
-}
-
-// realigned is for a server that has left a command unanswered: a 227 or 229
-// came for another command than cmd, while one that asked for it waits. It
-// opens nothing, but what comes after it is in step.
-func (s *session) realigned(cmd command, asks parser.Verb) command {
-	if cmd.verb == asks {
-		return cmd
-	}
-	for i := range s.outstanding {
-		if s.outstanding[i].verb == asks {
-			cmd = s.outstanding[i]
-			cmd.trusted, cmd.inferred = false, true
-			s.outstanding = slices.Delete(s.outstanding, 0, i+1)
-			return cmd
-		}
-	}
-	return cmd
-}
-
-// answered takes the command off the list that the reply is the answer to.
-func (s *session) answered(code int) (command, bool) {
-	marks := false
-	for len(s.outstanding) > 0 {
-		cmd := s.outstanding[0]
-		if cmd.asks() && endOfTransfer(code) {
-			return command{}, false // a late word on the transfer before
-		}
-		n := copy(s.outstanding, s.outstanding[1:])
-		s.outstanding[n] = command{}
-		s.outstanding = s.outstanding[:n]
-		cmd.marks = cmd.marks || marks
-		switch {
-		case cmd.blank && code/100 != 5 && n > 0:
-		case cmd.verb == parser.ABOR && !answersABOR(code) && n > 0:
-		default:
-			return cmd, true
-		}
-		// It was not answered, or together with the transfer that it stopped.
-		marks = cmd.marks
-	}
-	return command{}, false
 }
 
 // endOfTransfer: these end a transfer and never answer PORT or PASV (RFC 959 5.4).

@@ -45,10 +45,25 @@
 //	                         data that flows              goes on
 //	PASV outstanding         227 to it                    opens, in the place of what was open
 //	EPSV outstanding         229 to it                    opens, likewise
+//	EPSV outstanding alone   227 to it                    opens, likewise
 //	either                   225, 226, 250, 426           the transfer's before: still outstanding
-//	                         4xx, 5xx, the other's reply  outstanding no more
-//	PASV, EPSV behind a      227, 229                     denied, out_of_step; in step again
-//	command not answered
+//	                         4xx, 5xx, 229 to PASV,       outstanding no more
+//	                         another 2xx, 3xx
+//	PASV, EPSV behind        227, 229, if the client had  opens, inferred
+//	commands not answered    all of the server's when it
+//	                         asked
+//	                         227, 229, if it had not, or  denied, out_of_step; in step again
+//	                         USER, PASS, ACCT, REIN,
+//	                         QUIT, AUTH, ADAT, OPEN, EPSV
+//	                         ALL or none of FTP's is one
+//	                         another 2xx, 3xx after that  to one of those: none
+//	PORT, a transfer behind  125, 150                     PORT agreed to, the others passed over
+//	commands not answered
+//	a transfer that runs,    2xx, 3xx but 225, 226, 250   to what was sent behind it
+//	another command
+//	a reply in parts open    227, 229 asked for, if the   denied, out_of_step
+//	                         client goes on before its
+//	                         end
 //	none outstanding         227, 229 with an endpoint    denied, unrequested
 //	logged in                PORT, EPRT                   opens at once, in the place of what was open
 //	  a transfer waits       PORT, EPRT                   opens beside; its 2xx shuts the former
@@ -66,7 +81,9 @@
 //	                         227, 229 of the client;      denied, unrequested
 //	                         PORT, EPRT of the server
 //	                         bytes missed, too many       out of step: outstanding is forgotten
-//	                         commands outstanding
+//	                         commands outstanding; those
+//	                         without effect in a row
+//	                         count as one, up to 1,000
 //	out of step              a command while the client   in step with its reply
 //	                         has all that the server sent
 //	joined in the middle     an FTP command               opens as if logged in

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"ftpinhole/parser"
@@ -64,50 +65,50 @@ func (j judge) verbs() (at []int, verbs []parser.Verb) {
 	return at, verbs
 }
 
-// mayOpen says what the last line may open, or "".
-func (j judge) mayOpen() string {
+// mayOpen lists what the last line may open, of which it opens one at most.
+func (j judge) mayOpen() []string {
 	last := len(j.lines) - 1
 	line := j.lines[last]
 	_, verbs := j.verbs()
 	replyAt, codes := j.replies()
 	if len(verbs) == 0 || !verbs[0].Known() || !j.loggedIn(replyAt, codes) {
-		return ""
+		return nil
 	}
 	cmd := parser.ParseCommand([]byte(line.text))
 	switch {
 	case line.client && (cmd.Verb == parser.PORT || cmd.Verb == parser.EPRT):
-		return j.names(cmd.Verb, cmd.Arg)
+		return []string{j.names(cmd.Verb, 0, cmd.Arg)}
 	case line.client || len(replyAt) == 0 || replyAt[len(replyAt)-1] != last:
-		return ""
+		return nil
 	}
-	switch code := codes[len(codes)-1]; {
-	case code == 227 && j.waits(parser.PASV, replyAt, codes):
-		return j.names(parser.PASV, []byte(line.text[3:]))
-	case code == 229 && j.waits(parser.EPSV, replyAt, codes):
-		return j.names(parser.EPSV, []byte(line.text[3:]))
+	var may []string
+	if code := codes[len(codes)-1]; code == 227 || code == 229 {
+		for _, asked := range j.waiting(replyAt, codes) {
+			may = append(may, j.names(asked, code, []byte(line.text[3:])))
+		}
 	}
-	return ""
+	return may
 }
 
 // names says what may open at most by an argument of PORT or EPRT, or by a reply
-// to PASV or EPSV.
-func (j judge) names(v parser.Verb, text []byte) string {
-	switch v {
-	case parser.PORT:
+// with this code to PASV or EPSV.
+func (j judge) names(v parser.Verb, code int, text []byte) string {
+	switch {
+	case v == parser.PORT:
 		e, err := parser.ParseHostPort(text)
 		return permitted("PORT", testClient.Addr(), j.client, e.Addr, err)
-	case parser.EPRT:
+	case v == parser.EPRT:
 		e, err := parser.ParseExtended(text)
 		return permitted("EPRT", testClient.Addr(), j.client, e.Addr, err)
-	case parser.PASV:
+	case code == 227:
 		e, err := parser.ParsePassive(text)
 		if j.peer && err == nil {
 			e.Addr = netip.AddrPortFrom(testServer.Addr(), e.Addr.Port())
 		}
-		return permitted("PASV", testServer.Addr(), j.server, e.Addr, err)
-	case parser.EPSV:
+		return permitted(v.String(), testServer.Addr(), j.server, e.Addr, err)
+	case code == 229:
 		e, err := parser.ParseExtendedPassive(text)
-		return permitted("EPSV", testServer.Addr(), j.server, netip.AddrPortFrom(testServer.Addr(), e.Addr.Port()), err)
+		return permitted(v.String(), testServer.Addr(), j.server, netip.AddrPortFrom(testServer.Addr(), e.Addr.Port()), err)
 	}
 	return ""
 }
@@ -134,17 +135,20 @@ func (j judge) mayOpenBehindTLS() (may []string, sure bool) {
 	for _, line := range up {
 		cmd := parser.ParseCommand([]byte(line))
 		asked[cmd.Verb] = true
-		may = append(may, j.names(cmd.Verb, cmd.Arg))
+		may = append(may, j.names(cmd.Verb, 0, cmd.Arg))
 	}
 	for _, line := range down {
 		code, text, _ := strings.Cut(line, " ")
 		switch {
 		case code == "234" || code == "235":
 			return nil, false
-		case code == "227" && asked[parser.PASV]:
-			may = append(may, j.names(parser.PASV, []byte(text)))
-		case code == "229" && asked[parser.EPSV]:
-			may = append(may, j.names(parser.EPSV, []byte(text)))
+		case code == "227" || code == "229":
+			n, _ := strconv.Atoi(code)
+			for _, v := range []parser.Verb{parser.PASV, parser.EPSV} {
+				if asked[v] {
+					may = append(may, j.names(v, n, []byte(text)))
+				}
+			}
 		}
 	}
 	return may, true
@@ -174,19 +178,28 @@ func clearText(b []byte) (lines []string, done bool) {
 	return lines, records > 0
 }
 
-// waits says whether a PASV or EPSV waits for the last reply. Another reply
-// of its kind has answered an earlier one.
-func (j judge) waits(asks parser.Verb, replyAt, codes []int) bool {
-	waiting, code := 0, codes[len(codes)-1]
+// waiting lists the verbs that the last reply, a 227 or 229, may answer: those
+// that were asked for, if one waits. Another such reply has answered an earlier
+// one; 227 may be to EPSV, but 229 is never to PASV.
+func (j judge) waiting(replyAt, codes []int) []parser.Verb {
+	var asked []parser.Verb
+	waiting := 0
 	for i, l := range j.lines {
 		switch at := slices.Index(replyAt, i); {
-		case l.client && parser.ParseCommand([]byte(l.text)).Verb == asks:
-			waiting++
-		case at >= 0 && at < len(replyAt)-1 && codes[at] == code && waiting > 0:
+		case l.client:
+			if v := parser.ParseCommand([]byte(l.text)).Verb; v == parser.PASV || v == parser.EPSV {
+				asked = append(asked, v)
+				waiting++
+			}
+		case at >= 0 && at < len(replyAt)-1 && (codes[at] == 227 || codes[at] == 229) && waiting > 0:
 			waiting--
 		}
 	}
-	return waiting > 0
+	if waiting == 0 {
+		return nil
+	}
+	slices.Sort(asked)
+	return slices.Compact(slices.DeleteFunc(asked, func(v parser.Verb) bool { return v == parser.PASV && codes[len(codes)-1] == 229 }))
 }
 
 func permitted(command string, own, outer netip.Addr, e netip.AddrPort, err error) string {

@@ -114,8 +114,8 @@ func TestLaw3(t *testing.T) {
 			want: ""},
 		{name: "too many commands outstanding", script: `
 			login
-			C: NOOP | NOOP | NOOP | NOOP | ` + port + `
-			S: 200 x | 200 x | 200 x | 200 x | 500 x
+			C: ABOR | NOOP | ABOR | NOOP | ` + port + `
+			S: 225 x | 200 x | 225 x | 200 x | 500 x
 			C: NOOP
 			S: 200 x
 			C: PASV
@@ -397,7 +397,7 @@ func TestLaw7TransferIsNamed(t *testing.T) {
 		"unheard, then another":             {passive + "C: RETR a\nS! 550 x\nC: NOOP\nS: 200 x\nC: RETR b\nS: 150 x\n" + used, "|"},
 		"missed, then another":              {passive + "C! RETR a\nC: NOOP\nS: 150 x\nC: RETR b\n" + used, "|"},
 		"too long to be read, then another": {passive + "C: RETR " + strings.Repeat("a", 5000) + "\nS: 150 x\nC: RETR b\nS: 425 x\n" + used, "|"},
-		"among too many commands":           {passive + "C: RETR a" + strings.Repeat(" | NOOP", 64) + "\nC: RETR b\n" + used, "|"},
+		"among too many commands":           {passive + "C: RETR a" + strings.Repeat(" | NOOP | ABOR", 32) + "\nC: RETR b\n" + used, "|"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := newStage(newKernel(t, nil), testClient, testServer)

@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"bytes"
+	"cmp"
 	"net/netip"
 	"time"
 
@@ -102,14 +103,12 @@ func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Rep
 	r := s.record()
 	r.Mode = Passive
 	r.Pinhole.Src = s.client.Addr()
+	asked := cmd.passive() && (rep.Code == 227 || cmd.verb == parser.EPSV)
 	var endpoint parser.Endpoint
 	var err error
-	asked := false
 	if rep.Code == 227 {
-		asked = cmd.verb == parser.PASV
 		endpoint, err = parser.ParsePassive(rep.Text)
 	} else {
-		asked = cmd.verb == parser.EPSV && !cmd.all
 		endpoint, err = parser.ParseExtendedPassive(rep.Text)
 		endpoint.Addr = netip.AddrPortFrom(s.server.Addr(), endpoint.Addr.Port())
 	}
@@ -126,7 +125,7 @@ func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Rep
 		return // no endpoint was offered: just a line with this number
 	case !asked && (why == "" || why == NotLoggedIn || why == OutOfStep && !s.spoken && !s.joined):
 		why = Unrequested
-	case why == "" && s.epsvAll && cmd.verb == parser.PASV:
+	case why == "" && s.epsvAll && (cmd.verb == parser.PASV || rep.Code == 227):
 		why = EPSVAll
 	}
 	if why = t.judge(s, r, cmd.inferred, why, err); why != "" {
@@ -176,24 +175,60 @@ func (t *Tracker) decide(s *session, r Record, inferred bool) Reason {
 // wrongSideReply records a 227 that the client sent, wrongSideCommand a PORT
 // that the server sent. Nobody acts on them.
 func (t *Tracker) wrongSideReply(now time.Time, s *session, text []byte) {
+	if named, ok := namedIn(text, s.client.Addr()); ok {
+		r := s.record()
+		r.Mode, r.Pinhole = Passive, Pinhole{Src: s.server.Addr(), Dst: named}
+		t.deny(now, s, r, s.unasked())
+	}
+}
+
+// swallow takes note of a 227 or 229 that was asked for and stands within a
+// reply of another code. It may be text, as in a listing, and the block will
+// end. Some servers end their blocks with another code: then all that follows is
+// text, and stays shut, since nothing tells it from such a listing.
+func (t *Tracker) swallow(s *session, text []byte) {
+	if !s.asked {
+		return
+	}
+	if named, ok := namedIn(text, s.server.Addr()); ok {
+		r := s.record()
+		r.Mode, r.Pinhole = Passive, Pinhole{Src: s.client.Addr(), Dst: t.insidePassive(s, named)}
+		s.asked, s.swallowed = false, &r
+	}
+}
+
+// blockEnds forgets what was swallowed: it was text.
+func (a *agreement) blockEnds() {
+	if a.swallowed != nil {
+		a.asked, a.swallowed = true, nil
+	}
+}
+
+// tellSwallowed records a 227 or 229 that was swallowed by a block which has not
+// ended when the client goes on.
+func (t *Tracker) tellSwallowed(now time.Time, s *session) {
+	if r := s.swallowed; r != nil {
+		s.swallowed = nil
+		t.deny(now, s, *r, cmp.Or(s.forbidden(s.ftp), OutOfStep))
+	}
+}
+
+// namedIn reads the endpoint of a line that looks like a 227 or 229; that of 229
+// is at addr.
+func namedIn(text []byte, addr netip.Addr) (named netip.AddrPort, ok bool) {
 	parse := parser.ParsePassive
 	switch {
 	case bytes.HasPrefix(text, []byte("227 ")):
 	case bytes.HasPrefix(text, []byte("229 ")):
 		parse = parser.ParseExtendedPassive
 	default:
-		return
+		return named, false
 	}
 	endpoint, err := parse(text[4:])
-	if err != nil {
-		return
+	if err == nil && !endpoint.Addr.Addr().IsValid() {
+		endpoint.Addr = netip.AddrPortFrom(addr, endpoint.Addr.Port())
 	}
-	if !endpoint.Addr.Addr().IsValid() {
-		endpoint.Addr = netip.AddrPortFrom(s.client.Addr(), endpoint.Addr.Port())
-	}
-	r := s.record()
-	r.Mode, r.Pinhole = Passive, Pinhole{Src: s.server.Addr(), Dst: endpoint.Addr}
-	t.deny(now, s, r, s.unasked())
+	return endpoint.Addr, err == nil
 }
 
 func (t *Tracker) wrongSideCommand(now time.Time, s *session, text []byte) {

@@ -149,6 +149,7 @@ func (t *Tracker) end(now time.Time, s *session, why Reason) {
 		holes = why
 	}
 	t.shutAll(now, s, holes)
+	t.tellSwallowed(now, s)
 	key := sessionKey{s.client, s.server}
 	delete(t.sessions, key)
 	if s.lapsed != nil {

@@ -1,6 +1,11 @@
 package conntrack
 
-import "ftpinhole/parser"
+import (
+	"slices"
+	"time"
+
+	"ftpinhole/parser"
+)
 
 // named is what is known of the transfer that a channel is for.
 type named uint8
@@ -62,9 +67,37 @@ func (s *session) nextTransfer() *command {
 }
 
 // transferBegins takes 1xx: what it answers has its channel.
-func (s *session) transferBegins() {
+func (t *Tracker) transferBegins(now time.Time, s *session, code int) {
+	if code == 125 || code == 150 {
+		t.passToTransfer(now, s)
+	}
 	if c := s.nextTransfer(); c != nil {
 		c.begun = true
+	}
+}
+
+// passToTransfer takes off the list what stands before the first transfer, which
+// 125 or 150 shows to be answered: they answer nothing else (RFC 959 5.4). Else a
+// command that the server left unanswered would shift all later replies by one. A
+// PORT among them was agreed to, or its transfer had not begun.
+func (t *Tracker) passToTransfer(now time.Time, s *session) {
+	first := slices.IndexFunc(s.outstanding, func(c command) bool { return c.verb.Transfer() })
+	if first <= 0 || slices.ContainsFunc(s.outstanding[:first], func(c command) bool {
+		return c.bears() || c.passive() || c.waiting != nil
+	}) {
+		return
+	}
+	before := slices.Clone(s.outstanding[:first])
+	s.outstanding = slices.Delete(s.outstanding, 0, first)
+	for _, c := range before {
+		if c.marks && s.step == needReply {
+			s.step = inStep
+		}
+		if c.asks() {
+			t.takeEffect(now, s, c, 200)
+		} else if !c.mayLackReply() {
+			s.skipped += 1 + c.more
+		}
 	}
 }
 
