@@ -22,9 +22,6 @@ type Options struct {
 	For     time.Duration
 	// Session is how many transfers a session has, Size how many bytes a transfer.
 	Session, Size int
-	// Waste is of how many transfers one is asked a port for that nobody connects to,
-	// before its own; 0: of none.
-	Waste int
 }
 
 // Note is what a client knows of one transfer.
@@ -197,17 +194,9 @@ func endpoint(a net.Addr) netip.AddrPort {
 }
 
 func (c *client) transfer(note *Note) error {
-	name, open := c.enter, c.passive
+	open := c.passive
 	if c.Mode == "PORT" || c.Mode == "EPRT" {
-		name, open = c.announce, c.active
-	}
-	if c.Waste > 0 && len(c.result.Notes)%c.Waste == 0 {
-		if err := name(note); err != nil {
-			return err
-		}
-	}
-	if err := name(note); err != nil {
-		return err
+		open = c.active
 	}
 	data, err := open(note)
 	if err != nil {
@@ -232,19 +221,16 @@ func (c *client) transfer(note *Note) error {
 	return err
 }
 
-// enter asks for a port.
-func (c *client) enter(note *Note) error {
+// passive asks for a port and connects to it.
+func (c *client) passive(note *Note) (net.Conn, error) {
 	code := map[string]string{"PASV": "227", "EPSV": "229"}[c.Mode]
 	line, err := c.ask(c.Mode, code)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	note.Dst, err = entered(c.Mode, line, endpoint(c.conn.RemoteAddr()).Addr())
-	return err
-}
-
-// passive connects to it.
-func (c *client) passive(note *Note) (net.Conn, error) {
+	if note.Dst, err = entered(c.Mode, line, endpoint(c.conn.RemoteAddr()).Addr()); err != nil {
+		return nil, err
+	}
 	data, err := net.DialTimeout("tcp", note.Dst.String(), connecting)
 	if err != nil {
 		return nil, err
@@ -267,11 +253,12 @@ func entered(mode, line string, server netip.Addr) (netip.AddrPort, error) {
 	return netip.ParseAddrPort(net.JoinHostPort(server.String(), strings.Trim(text, "|")))
 }
 
-// announce names the client's port.
-func (c *client) announce(note *Note) (err error) {
+// active names its port and waits for the server.
+func (c *client) active(note *Note) (net.Conn, error) {
+	var err error
 	if c.listen == nil {
 		if c.listen, err = listen(note.Client.Addr()); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	note.Dst = endpoint(c.listen.Addr())
@@ -283,12 +270,9 @@ func (c *client) announce(note *Note) (err error) {
 		}
 		command = fmt.Sprintf("EPRT |%d|%s|%d|", family, note.Dst.Addr(), note.Dst.Port())
 	}
-	_, err = c.ask(command, "200")
-	return err
-}
-
-// active waits for the server there.
-func (c *client) active(note *Note) (net.Conn, error) {
+	if _, err := c.ask(command, "200"); err != nil {
+		return nil, err
+	}
 	if _, err := c.ask(fmt.Sprintf("RETR %d", c.Size), "150"); err != nil {
 		return nil, err
 	}
