@@ -14,20 +14,27 @@ import (
 	"ftpinhole/conntrack"
 )
 
+var nat = flag.String("nat", "none", "how the gateway translates: none or masquerade")
+
 var restarts = flag.Int("restarts", 0, "how often the daemon is ended and started again, by TERM and by KILL in turns")
 
-// fewPorts come again all the time between the same two hosts.
-const fewPorts = 8
+// fewPorts come again all the time between the same two hosts. They are fewer than the
+// clients, so that the next session has a port at once that another one has given up.
+const fewPorts = 4
 
 // BenchmarkTruth holds the audit log against what the clients noted, where ports come
-// again between two hosts: few passive ports, and one of each client's in active mode.
+// again between two hosts: few passive ports, and one of each client's in active mode;
+// and where a port is agreed on again whose pinhole nobody had used.
 func BenchmarkTruth(b *testing.B) {
 	for b.Loop() {
 		l := lab.New(b)
 		l.Firewall("accept-line")
+		if *nat != "none" {
+			l.Translate(lab.NAT{Kind: *nat})
+		}
 		startServer(b, l, fewPorts)
 		d := l.StartDaemon()
-		options := load.Options{Clients: 8, For: time.Duration(*seconds * float64(time.Second)), Session: 10, Size: 1024}
+		options := load.Options{Clients: 16, For: time.Duration(*seconds * float64(time.Second)), Session: 3, Size: 1024, Waste: 5}
 		var notes []load.Note
 		var both sync.WaitGroup
 		var mu sync.Mutex

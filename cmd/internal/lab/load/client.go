@@ -22,6 +22,9 @@ type Options struct {
 	For     time.Duration
 	// Session is how many transfers a session has, Size how many bytes a transfer.
 	Session, Size int
+	// Waste is of how many transfers one is asked a port for that nobody connects to,
+	// before its own; 0: of none.
+	Waste int
 }
 
 // Note is what a client knows of one transfer.
@@ -194,9 +197,17 @@ func endpoint(a net.Addr) netip.AddrPort {
 }
 
 func (c *client) transfer(note *Note) error {
-	open := c.passive
+	name, open := c.enter, c.passive
 	if c.Mode == "PORT" || c.Mode == "EPRT" {
-		open = c.active
+		name, open = c.announce, c.active
+	}
+	if c.Waste > 0 && len(c.result.Notes)%c.Waste == 0 {
+		if err := name(note); err != nil {
+			return err
+		}
+	}
+	if err := name(note); err != nil {
+		return err
 	}
 	data, err := open(note)
 	if err != nil {
@@ -221,16 +232,19 @@ func (c *client) transfer(note *Note) error {
 	return err
 }
 
-// passive asks for a port and connects to it.
-func (c *client) passive(note *Note) (net.Conn, error) {
+// enter asks for a port.
+func (c *client) enter(note *Note) error {
 	code := map[string]string{"PASV": "227", "EPSV": "229"}[c.Mode]
 	line, err := c.ask(c.Mode, code)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if note.Dst, err = entered(c.Mode, line, endpoint(c.conn.RemoteAddr()).Addr()); err != nil {
-		return nil, err
-	}
+	note.Dst, err = entered(c.Mode, line, endpoint(c.conn.RemoteAddr()).Addr())
+	return err
+}
+
+// passive connects to it.
+func (c *client) passive(note *Note) (net.Conn, error) {
 	data, err := net.DialTimeout("tcp", note.Dst.String(), connecting)
 	if err != nil {
 		return nil, err
@@ -253,12 +267,11 @@ func entered(mode, line string, server netip.Addr) (netip.AddrPort, error) {
 	return netip.ParseAddrPort(net.JoinHostPort(server.String(), strings.Trim(text, "|")))
 }
 
-// active names its port and waits for the server.
-func (c *client) active(note *Note) (net.Conn, error) {
-	var err error
+// announce names the client's port.
+func (c *client) announce(note *Note) (err error) {
 	if c.listen == nil {
 		if c.listen, err = listen(note.Client.Addr()); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	note.Dst = endpoint(c.listen.Addr())
@@ -270,9 +283,12 @@ func (c *client) active(note *Note) (net.Conn, error) {
 		}
 		command = fmt.Sprintf("EPRT |%d|%s|%d|", family, note.Dst.Addr(), note.Dst.Port())
 	}
-	if _, err := c.ask(command, "200"); err != nil {
-		return nil, err
-	}
+	_, err = c.ask(command, "200")
+	return err
+}
+
+// active waits for the server there.
+func (c *client) active(note *Note) (net.Conn, error) {
 	if _, err := c.ask(fmt.Sprintf("RETR %d", c.Size), "150"); err != nil {
 		return nil, err
 	}

@@ -18,13 +18,13 @@ func TestRun(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		go (&Server{Ports: 2}).Serve(l)
+		go (&Server{Ports: 3}).Serve(l)
 		for _, mode := range []string{"PASV", "EPSV", "PORT", "EPRT"} {
 			at := endpoint(l.Addr())
 			if at.Addr().Is6() && (mode == "PASV" || mode == "PORT") {
 				continue
 			}
-			r := Run(t.Context(), Options{Server: at, Mode: mode, Clients: 3, For: 50 * time.Millisecond, Session: 2, Size: 100000})
+			r := Run(t.Context(), Options{Server: at, Mode: mode, Clients: 3, For: 50 * time.Millisecond, Session: 2, Size: 100000, Waste: 3})
 			if r.Failures > 0 || r.Transfers == 0 || len(r.NOOP) < r.Transfers || len(r.Data) != r.Transfers || len(r.Notes) != r.Transfers {
 				t.Errorf("%s %s: %d transfers, %d noted, %d failures: %s", at, mode, r.Transfers, len(r.Notes), r.Failures, r.Failure)
 			}

@@ -98,10 +98,10 @@ func (s *Server) take(at netip.Addr) (*net.TCPListener, error) {
 // the next session.
 func (s *Server) give(at netip.Addr, l *net.TCPListener, clean bool) {
 	if !clean {
-		again, err := net.ListenTCP("tcp", l.Addr().(*net.TCPAddr))
 		l.Close()
-		if err != nil {
-			again, err = net.ListenTCP("tcp", l.Addr().(*net.TCPAddr))
+		again, err := net.ListenTCP("tcp", l.Addr().(*net.TCPAddr))
+		if err != nil { // another program has it
+			again, err = listen(at)
 		}
 		if err != nil {
 			return
