@@ -31,7 +31,7 @@ type agreement struct {
 
 	joined   bool // in the middle: counts as logged in
 	spoken   bool // the client's first line was read
-	ftp      bool // a client line has been an FTP command
+	ftp      bool // a client line has been an FTP command; of a joined session, one that was answered
 	notFTP   bool // the client or the server does not speak FTP
 	headless bool // the client's first bytes were not seen: opens nothing (law 6)
 	greeted  bool // 220, 230 or 200 came
@@ -42,8 +42,10 @@ type agreement struct {
 	unproven  bool
 	portFirst bool // the client's first command was PORT or EPRT
 	ragged    bool // see raggedLine
-	over      bool // 221 or 421: the session is about to end
-	epsvAll   bool // RFC 2428 4
+	// mayHaveLoggedIn: it was known as not logged in, and bytes passed unseen.
+	mayHaveLoggedIn bool
+	over            bool // 221 or 421: the session is about to end
+	epsvAll         bool // RFC 2428 4
 
 	claimed string // the latest user name answered
 	user    string // who is logged in
@@ -68,7 +70,7 @@ func (s *session) rejoin() {
 	s.loseStep()
 	s.step = inStep
 	s.joined, s.ftp, s.greeted, s.loggedIn = true, false, true, true
-	s.login, s.unproven = userAnswered, false
+	s.login, s.unproven, s.mayHaveLoggedIn = userAnswered, false, false
 	s.claimed, s.user, s.epsvAll = "", "", false
 }
 
@@ -143,10 +145,13 @@ func (s *session) firstLine(v parser.Verb) {
 		s.unproven = s.unproven || !s.spoken && !s.joined
 		return
 	}
-	if v.Known() {
+	switch {
+	case s.joined && !s.encrypted:
+		// What came before is not known: the server's answer counts (speaksFTP).
+	case v.Known():
 		s.portFirst = s.portFirst || !s.spoken && (v == parser.PORT || v == parser.EPRT)
 		s.ftp = true
-	} else if !s.spoken && !s.joined {
+	case !s.spoken && !s.joined:
 		s.notFTP = true
 	}
 	s.spoken = true

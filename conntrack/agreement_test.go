@@ -16,8 +16,10 @@ const (
 	toX11    = "227 Entering Passive Mode (10,0,2,2,23,112)" // port 6000, another service's
 
 	opensPORT = "open PORT 10.0.1.2:50000"
-	opensPASV = "open PASV 10.0.2.2:50000"
-	opensEPSV = "open EPSV 10.0.2.2:50000"
+	// Of a session of which nothing is known.
+	joinedPORT = "deny out_of_step PORT 10.0.1.2:50000"
+	opensPASV  = "open PASV 10.0.2.2:50000"
+	opensEPSV  = "open EPSV 10.0.2.2:50000"
 )
 
 // agreementRow is a row of the package comment's table, "state: event", and the
@@ -567,8 +569,24 @@ func TestLaw5(t *testing.T) {
 			{name: "in step again", script: "login\nC: PASV\nS! " + entering + "\nC: NOOP\nS: 200 x\nC: NOOP\nS: 200 x\nC: " + port, want: opensPORT},
 			{name: "not while the server speaks", script: "login\nC: PASV\nS! " + entering + "\nC: NOOP\nS: end of a line | 200-x\nC: NOOP\nS: 200 x\nC: " + port, want: "deny out_of_step PORT 10.0.1.2:50000"},
 		}},
-		{"joined in the middle: an FTP command", []dialogue{
-			{name: "joined, PORT", script: "join\nC: " + port, want: opensPORT},
+		{"joined in the middle: PORT, EPRT", []dialogue{
+			{name: "joined, PORT", script: "join\nC: " + port, want: joinedPORT},
+			{name: "joined, PORT answered", script: "join\nC: " + port + "\nS: 200 x\nC: " + port + "\nS: 200 x\nC: " + port,
+				want: joinedPORT + "\n" + joinedPORT + "\n" + joinedPORT},
+			{name: "joined, EPRT", script: "join\nC: EPRT |1|10.0.1.2|50000|\nS: 200 x\nC: EPRT |1|10.0.1.2|50000|",
+				want: "deny out_of_step EPRT 10.0.1.2:50000\ndeny out_of_step EPRT 10.0.1.2:50000"},
+			{name: "joined, PORT and a transfer", script: "join\nC: " + port + " | RETR a\nS: 200 x | 425 x\nC: " + port,
+				want: joinedPORT + "\n" + opensPORT},
+			{name: "joined, a command not answered yet", script: "join\nC: NOOP | " + port + "\nS: 200 x | 200 x", want: joinedPORT},
+			{name: "joined, a preliminary reply", script: "join\nC: RETR a\nS: 150 x\nC: " + port, want: joinedPORT},
+			{name: "joined, cut, pipelined with its proof", script: "join\nC: \"NOOP\\r\\nPORT 10,0,\"\nC: \"1,2,195,80\\r\\n\"\nS: 200 x", want: joinedPORT},
+			{name: "joined, an answer nobody asked for", script: "join\nS: 200 x\nC: " + port, want: joinedPORT},
+			{name: "joined, not FTP, answered", script: "join\nC: Host: x\nS: 500 x\nC: " + port, want: joinedPORT},
+		}},
+		{"joined in the middle: another command answered", []dialogue{
+			{name: "joined, NOOP, PORT", script: "join\nC: NOOP\nS: 200 x\nC: " + port, want: opensPORT},
+			{name: "joined, refused command, PORT", script: "join\nC: CWD a\nS: 550 x\nC: " + port, want: opensPORT},
+			{name: "joined, PORT, NOOP, PORT", script: "join\nC: " + port + "\nS: 200 x\nC: NOOP\nS: 200 x\nC: " + port, want: joinedPORT + "\n" + opensPORT},
 			{name: "joined, PASV", script: "join\nC: PASV\nS: " + entering, want: opensPASV},
 			{name: "joined, no FTP command yet", script: "join\nC: hello\nS: " + entering, want: "deny out_of_step 10.0.2.2:50000"},
 		}},

@@ -38,6 +38,7 @@ func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
 	if cmd.passive() {
 		s.asked = false
 	}
+	s.speaksFTP(cmd)
 	switch {
 	case rep.Code == 227 || rep.Code == 229:
 		t.entered(now, s, cmd, rep)
@@ -47,6 +48,7 @@ func (t *Tracker) reply(now time.Time, s *session, rep parser.Reply) {
 		// behind a bare CR, or in bytes that were missed.
 		t.goBlind(now, s)
 	case matched:
+		s.provesLogin(cmd, rep.Code)
 		t.takeEffect(now, s, cmd, rep.Code)
 	}
 }

@@ -21,13 +21,18 @@ func (t *Tracker) join(now time.Time, p *Packet) (s *session, toServer bool) {
 		}
 		key = sessionKey{p.Dst, p.Src}
 	}
-	if t.joins == nil || t.ended.has(key) || !t.joins(key.client, key.server) {
+	if t.joins == nil || t.ended.has(key) {
+		return nil, false
+	}
+	known, wait := t.recall(key, p, toServer)
+	if wait || !t.joins(key.client, key.server) {
 		return nil, false
 	}
 	if s = t.begin(now, key.client, key.server); s == nil {
 		return nil, false
 	}
 	s.rejoin()
+	s.resumeKnown(known)
 	s.local = localClient(p, toServer)
 	return s, toServer
 }

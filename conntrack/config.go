@@ -19,10 +19,14 @@ type Config struct {
 	Observe bool
 	// Join is asked when data comes on a connection whose handshake was not
 	// seen: whether to follow it from there on (law 6). It counts as logged in
-	// then, but opens nothing until a client line was an FTP command. In a
-	// capture that is right for all, live for those that conntrack held when
-	// the daemon started.
+	// then, but opens nothing until a command other than PORT and EPRT was
+	// answered. In a capture that is right for all, live for those that conntrack
+	// held when the daemon started.
 	Join func(client, server netip.AddrPort) bool
+	// Knows, if set, returns what a former daemon knew of such a connection.
+	Knows func(client, server netip.AddrPort) (Known, bool)
+	// Remember: ask to keep what is known of each session (DoRemember).
+	Remember bool
 	// Recordable, if set, is asked before a pinhole is opened: whether its
 	// records would be kept. It must not block.
 	Recordable func() bool

@@ -86,7 +86,8 @@
 //	                         count as one, up to 1,000
 //	out of step              a command while the client   in step with its reply
 //	                         has all that the server sent
-//	joined in the middle     an FTP command               opens as if logged in
+//	joined in the middle     PORT, EPRT                   denied, out_of_step: they never prove FTP
+//	                         another command answered     opens as if logged in; so does its 227, 229
 //	                         USER, 220, 331, 332, 530     logged out
 //	joined or once out of    227, 229                     inferred: to a denied port denied, denied_port
 //	step, and in step again
@@ -105,6 +106,15 @@
 // side has sent. conntrack is asked for its translation before the next one is
 // read: with another, it is not the same session. What does not go on is denied,
 // out_of_step, when it negotiates.
+//
+// # Known before a restart
+//
+// Known is what a next daemon is told of each session: not FTP, not logged in, TLS,
+// and also that it speaks FTP and is logged in, so that its next PORT opens. It is
+// for the session whose sequence numbers go on from those that were kept; that a
+// client's do not is no proof, the server's have to differ. One that was not logged
+// in is so until it logs in, or until the server's answer to another command shows
+// that it has (257, 213, the end of a transfer).
 //
 // # Translation
 //

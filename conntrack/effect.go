@@ -37,6 +37,10 @@ const (
 	// DoForget: what was kept for the session from Record.Client to
 	// Record.Server is not needed any more.
 	DoForget
+	// DoRemember: keep Known for a next daemon in place of what it was to know of
+	// the session from Record.Client to Record.Server; nil is nothing. The packet
+	// in hand is released afterwards if it is Urgent. There is no answer.
+	DoRemember
 )
 
 // Effect is one thing to be done.
@@ -44,6 +48,8 @@ type Effect struct {
 	Do     Do
 	Record Record
 	Kept   *Kept // DoKeep, and those DoOpen that need it
+	Known  *Known
+	Urgent bool
 	// Translation is the control connection's, for DoOpen; the zero value if it is
 	// not known.
 	Translation Translation

@@ -133,6 +133,11 @@ func TestLaw1JoinedByPORT(t *testing.T) {
 	if got := string(st.again("C", 6, "NOOP\r\n").Payload); got != "NOOP\r\n" {
 		t.Errorf("%q left", got)
 	}
+	// It is joined, and PORT does not prove that it speaks FTP.
+	if got := string(st.says("C", port+"\r\n", 0).Payload); got != port+"\r\n" {
+		t.Errorf("%q left", got)
+	}
+	st.says("S", "200 x\r\n200 x\r\n", 0)
 	if got := string(st.says("C", port+"\r\n", 0).Payload); got != "PORT 198,51,100,7,195,80\r\n" {
 		t.Errorf("%q left", got)
 	}

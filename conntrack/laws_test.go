@@ -235,7 +235,9 @@ func TestLaw4CloseByOperator(t *testing.T) {
 
 func TestLaw6(t *testing.T) {
 	performAll(t, []dialogue{
-		{name: "joined, PORT", script: "join\nC: " + port, want: opensPORT},
+		{name: "joined, PORT", script: "join\nC: " + port, want: joinedPORT},
+		{name: "joined, NOOP, PORT", script: "join\nC: NOOP\nS: 200 x\nC: " + port, want: opensPORT},
+		{name: "joined, POST, PORT", script: "join\nC: Content-Type: x | " + port + "\nS: 500 x | 200 x\nC: " + port, want: joinedPORT + "\n" + joinedPORT},
 		{name: "joined, PASV", script: "join\nC: PASV\nS: " + entering, want: opensPASV},
 		{name: "joined after PASV", script: "join\nS: " + entering, want: "deny out_of_step 10.0.2.2:50000"},
 		{name: "joined, not FTP", script: "join\nC: hello\nS: " + entering, want: "deny out_of_step 10.0.2.2:50000"},

@@ -114,6 +114,6 @@ func (t *Tracker) logout(now time.Time, s *session, why Reason) {
 	if s.user != "" {
 		s.former = s.user
 	}
-	s.loggedIn, s.user = false, ""
+	s.loggedIn, s.user, s.mayHaveLoggedIn = false, "", false
 	t.shutAll(now, s, why)
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // forbidden says why this session may not open anything at all now. trusted
-// says that the line stands in step, and that FTP is spoken.
-func (s *session) forbidden(trusted bool) Reason {
+// says that the line stands in step, ftp that FTP is spoken.
+func (s *session) forbidden(trusted, ftp bool) Reason {
 	switch {
 	case s.notFTP:
 		return NotFTP
@@ -19,6 +19,8 @@ func (s *session) forbidden(trusted bool) Reason {
 		return OutOfStep
 	case s.over || !s.greeted || s.unproven && s.portFirst || s.terms.LoginRequired && !s.loggedIn:
 		return NotLoggedIn
+	case !ftp:
+		return OutOfStep
 	}
 	return ""
 }
@@ -36,7 +38,7 @@ func (t *Tracker) announced(now time.Time, s *session, text []byte, cmd parser.C
 	r.Pinhole = Pinhole{
 		Src: s.server.Addr(), Dst: s.inside(Active, endpoint.Addr), FromPort: s.terms.ActiveSourcePort,
 	}
-	why := s.forbidden(out.trusted && s.ftp)
+	why := s.forbidden(out.trusted, s.ftp)
 	switch {
 	case why == "" && full:
 		why = LimitSession
@@ -74,7 +76,7 @@ func (t *Tracker) announced(now time.Time, s *session, text []byte, cmd parser.C
 
 func (t *Tracker) openWaiting(now time.Time, s *session, p *promise) {
 	p.record.User, p.rewrite = s.user, nil // the line has left
-	if why := s.forbidden(s.ftp); why != "" {
+	if why := s.forbidden(true, s.ftp); why != "" {
 		t.deny(now, s, p.record, why)
 		return
 	}
@@ -119,7 +121,7 @@ func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Rep
 		endpoint.Addr = netip.AddrPort{}
 	}
 	r.Pinhole.Dst = t.insidePassive(s, endpoint.Addr)
-	why := s.forbidden(s.ftp && (cmd.trusted || !asked && s.step == inStep))
+	why := s.forbidden(cmd.trusted || !asked && s.step == inStep, s.ftp)
 	switch {
 	case !asked && err != nil:
 		return // no endpoint was offered: just a line with this number
@@ -209,7 +211,7 @@ func (a *agreement) blockEnds() {
 func (t *Tracker) tellSwallowed(now time.Time, s *session) {
 	if r := s.swallowed; r != nil {
 		s.swallowed = nil
-		t.deny(now, s, *r, cmp.Or(s.forbidden(s.ftp), OutOfStep))
+		t.deny(now, s, *r, cmp.Or(s.forbidden(s.ftp, s.ftp), OutOfStep))
 	}
 }
 

@@ -78,6 +78,7 @@ type kernel struct {
 	unkept      bool        // keeps fail
 	kept        []byte      // the session that is kept, as JSON
 	forgotten   int         // how often one was to be forgotten
+	notes       []Effect    // what was to be remembered
 	left        Segment     // how the last packet left
 }
 
@@ -163,6 +164,9 @@ func (k *kernel) answerTranslated(e Effect) []Effect {
 		}
 		k.keep(e.Kept)
 		return k.tracker.Kept(k.now, e.Kept.Client, e.Kept.Server, nil)
+	case DoRemember:
+		k.notes = append(k.notes, e)
+		return nil
 	case DoForget:
 		k.kept = nil
 		k.forgotten++

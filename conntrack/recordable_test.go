@@ -16,15 +16,21 @@ func TestLaw7NothingOpensUnrecorded(t *testing.T) {
 		Join: func(_, _ netip.AddrPort) bool { return true }, Recordable: func() bool { return kept },
 	}, anything{}, NewQuota(limits))
 	seq := uint32(1)
-	port := func() Effect {
-		line := "PORT 10,0,1,2,195,80\r\n"
-		effects := tr.Packet(time.Unix(1, 0), &Packet{
-			Src: netip.MustParseAddrPort("10.0.1.2:40000"), Dst: netip.MustParseAddrPort("10.0.2.2:21"),
-			Seq: seq, Ack: 1, Flags: ACK, Payload: []byte(line),
-		})
+	client, server := netip.MustParseAddrPort("10.0.1.2:40000"), netip.MustParseAddrPort("10.0.2.2:21")
+	ack := uint32(1)
+	say := func(line string) []Effect {
+		effects := tr.Packet(time.Unix(1, 0), &Packet{Src: client, Dst: server, Seq: seq, Ack: ack, Flags: ACK, Payload: []byte(line)})
 		seq += uint32(len(line))
+		return effects
+	}
+	port := func() Effect {
+		effects := say("PORT 10,0,1,2,195,80\r\n")
 		return effects[len(effects)-1]
 	}
+	// The session was joined: it must have shown that it speaks FTP.
+	say("NOOP\r\n")
+	tr.Packet(time.Unix(1, 0), &Packet{Src: server, Dst: client, Seq: ack, Ack: seq, Flags: ACK, Payload: []byte("200 x\r\n")})
+	ack += 7
 	if e := port(); e.Do != DoRecord || e.Record.Reason != AuditUnavailable {
 		t.Errorf("without a trail: %+v, want a deny record, %s", e, AuditUnavailable)
 	}

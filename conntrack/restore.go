@@ -14,6 +14,12 @@ func (t *Tracker) Restore(now time.Time, k *Kept) []Effect {
 	s := t.newSession(now, k.Client, k.Server)
 	s.rejoin()
 	s.restored = true
+	s.ftp = true // a line of it was rewritten: it had spoken FTP
+	if t.knows != nil {
+		if known, ok := t.knows(k.Client, k.Server); ok {
+			s.resumeKnown(&known)
+		}
+	}
 	s.translate(k.Translation)
 	if s.nat == nil { // the policy has changed, the numbers have not
 		s.nat = &translated{Translation: k.Translation, key: key}

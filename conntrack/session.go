@@ -45,6 +45,9 @@ type session struct {
 	lapsed *list.Element // of Tracker.lapsed; nil while conntrack holds the session
 
 	first *Packet // waits for that answer
+
+	remembered   Known // what was written down last, if anything was
+	isRemembered bool
 }
 
 // direction is one half of the connection.
@@ -160,6 +163,7 @@ func (t *Tracker) segment(now time.Time, s *session, toServer bool, p *Packet) {
 	if s.nat != nil {
 		t.passed(s, d, peer, p)
 	}
+	t.remember(s)
 	switch {
 	case p.Flags&RST != 0 && d.atEnd(p.Seq):
 		// Any other RST in the window is answered by a challenge (RFC 5961

@@ -19,6 +19,8 @@ type Tracker struct {
 	limits     Limits
 	observe    bool
 	joins      func(client, server netip.AddrPort) bool
+	knows      func(client, server netip.AddrPort) (Known, bool)
+	remembers  bool
 	keeps      func() bool
 	policy     Policy
 	quota      *Quota
@@ -54,7 +56,7 @@ type Tracker struct {
 func New(cfg Config, policy Policy, quota *Quota) *Tracker {
 	return &Tracker{
 		ports: slices.Clone(cfg.Ports), timeout: cfg.Timeout, timeoutMax: cfg.TimeoutMax, limits: cfg.Limits,
-		observe: cfg.Observe, joins: cfg.Join, keeps: cfg.Recordable,
+		observe: cfg.Observe, joins: cfg.Join, knows: cfg.Knows, remembers: cfg.Remember, keeps: cfg.Recordable,
 		policy: policy, quota: quota, ids: ids(cfg.Seed),
 		sessions: make(map[sessionKey]*session),
 		halfOpen: newHandshakes(cfg.Limits.HalfOpen),
@@ -169,6 +171,7 @@ func (t *Tracker) end(now time.Time, s *session, why Reason) {
 	r.Encrypted, r.Conflicts = s.encrypted, s.up.conflicts+s.down.conflicts
 	t.do(DoRecord, r)
 	t.depart(now, s, why)
+	t.unlearn(s, why)
 }
 
 // Tick lets time pass: what has had its time goes. It is to be called a few

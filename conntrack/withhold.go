@@ -82,7 +82,7 @@ func (s *session) mayName(d *direction, text []byte) int {
 	if d == &s.up {
 		cmd := parser.ParseCommand(text)
 		names := cmd.Verb == parser.PORT || cmd.Verb == parser.EPRT
-		if !names || len(cmd.Arg) == 0 || s.forbidden(s.step == inStep) != "" {
+		if !names || len(cmd.Arg) == 0 || s.forbidden(s.step == inStep, s.ftp || !s.joined) != "" {
 			return -1
 		}
 		return argument(text, cmd)
@@ -98,7 +98,8 @@ func (s *session) mayName(d *direction, text []byte) int {
 		return -1
 	}
 	asked := slices.ContainsFunc(s.outstanding, func(c command) bool { return c.verb == asks && c.trusted })
-	if !asked || s.forbidden(s.ftp) != "" {
+	// Of a joined session this very reply is the proof that it speaks FTP.
+	if !asked || s.forbidden(true, s.ftp || s.joined) != "" {
 		return -1
 	}
 	return 4

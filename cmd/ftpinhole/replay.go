@@ -26,7 +26,8 @@ func newReplay() *cobra.Command {
 live ones, and print the audit records that would have been written, with the
 capture's times. Needs no rights and changes nothing. FILE - is standard input.
 
-A session whose handshake is not in the capture is joined in the middle.`,
+A session whose handshake is not in the capture is joined in the middle, and
+opens nothing until a command other than PORT and EPRT was answered.`,
 		Args: one("one capture, or - for standard input"),
 	}
 	s := newSettings(cmd)

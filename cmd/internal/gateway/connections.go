@@ -45,6 +45,7 @@ type connections struct {
 	log               *slog.Logger
 	counters          *counters
 	joinable          *joinable
+	notes             *notes
 	twice             *twice
 	// known are the data connections that the shards were told of, by their
 	// conntrack ids: no more than the kernel had at the last dump and said since.
@@ -188,6 +189,7 @@ func (c *connections) controlOver(f flows.Flow, destroyed bool) {
 		return
 	}
 	c.joinable.forget(client, server)
+	c.notes.over(client, server)
 	c.tell(func(s *shard, now time.Time) {
 		s.carryOut(s.tracker.Gone(now, client, server, why), connection{}, nil)
 	})

@@ -56,6 +56,7 @@ type Gateway struct {
 	holes    *holes
 	keeper   *keeper
 	asks     *translations
+	notes    *notes
 	outside  *conntrack.Outside
 	guard    *guard
 	arrivals *arrivals
@@ -123,6 +124,7 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	tasks.Go(func() { g.read(path, cancel, n, (*shard).handAcks) })
 	tasks.Go(func() { g.holes.run(path) })
 	tasks.Go(func() { g.asks.run(path) })
+	tasks.Go(func() { g.notes.run(path) })
 	tasks.Go(func() { g.conns.run(path) })
 
 	err := g.serve(ctx, cancel, ready)
@@ -148,9 +150,11 @@ func (g *Gateway) serve(ctx context.Context, cancel context.CancelCauseFunc, rea
 	if err := g.guard.table.Install(time.Now()); err != nil {
 		return err
 	}
-	if err := g.joinHeld(g.config.Ports); err != nil {
+	alive, err := g.joinHeld(g.config.Ports)
+	if err != nil {
 		return err
 	}
+	g.notes.forget(alive)
 	g.recordLost()
 	ctx, stop := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
@@ -172,16 +176,20 @@ func (g *Gateway) serve(ctx context.Context, cancel context.CancelCauseFunc, rea
 	return nil
 }
 
-// joinHeld lets the control connections be joined that conntrack holds.
-func (g *Gateway) joinHeld(ports []uint16) error {
+// joinHeld lets the control connections be joined that conntrack holds, and
+// returns them.
+func (g *Gateway) joinHeld(ports []uint16) (map[connection]struct{}, error) {
 	held, err := g.kernel.ControlConnections(ports)
 	if err != nil {
-		return fmt.Errorf("conntrack: %w", err)
+		return nil, fmt.Errorf("conntrack: %w", err)
 	}
+	all := make(map[connection]struct{}, len(held))
 	for _, f := range held {
-		g.joinable.add(f.Ends())
+		client, server := f.Ends()
+		g.joinable.add(client, server)
+		all[connection{client, server}] = struct{}{}
 	}
-	return nil
+	return all, nil
 }
 
 // stopTrackers ends what is open in the records; the kernel has let go of it.
@@ -214,6 +222,9 @@ func (g *Gateway) Close() error {
 	}
 	if g.trail != nil {
 		errs = append(errs, g.trail.Close())
+	}
+	if g.notes != nil && g.notes.book != nil {
+		errs = append(errs, g.notes.book.Close())
 	}
 	if g.lock != nil {
 		errs = append(errs, g.lock.Close())

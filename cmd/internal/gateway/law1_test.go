@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"ftpinhole/conntrack"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -181,6 +183,7 @@ func TestLaw1TranslationIsNotKnownInTime(t *testing.T) {
 		r := newRig(t, nil)
 		d := &dialogue{r: r, client: netip.MustParseAddrPort("10.0.1.2:40000"), server: netip.MustParseAddrPort("10.0.2.2:21"), up: 1000, down: 5000}
 		r.conns.joinable.add(d.client, d.server)
+		r.knew(conntrack.Known{Client: d.client, Server: d.server, Up: 1000, Down: 5000, Facts: conntrack.SpeaksFTP | conntrack.LoggedIn})
 		r.nat.stop()
 		p := d.c("PORT 10,0,1,2,195,80")
 		r.backend.hang()

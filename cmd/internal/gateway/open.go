@@ -73,12 +73,31 @@ func (g *Gateway) open(ctx context.Context) error {
 		return err
 	}
 	g.keeper = &keeper{table: g.table, dir: dir, routes: &routes{}, have: make(map[connection][]rules.Tuple), owners: make(map[rules.Tuple]connection), log: g.log}
+	g.openNotes()
 	if g.events, err = flows.Listen(ctx, flows.Config{Mask: g.config.Mark | controlMark}); err != nil {
 		return fmt.Errorf("conntrack events: %w", err)
 	}
 	g.assemble(policy)
 	return nil
 }
+
+// openNotes opens what is known of sessions. Without it the daemon works; then its
+// successor knows nothing of the sessions that are open.
+func (g *Gateway) openNotes() {
+	g.notes = &notes{waiting: newMailbox[note](), log: g.log}
+	book, damaged, err := sequences.OpenBook(filepath.Join(g.config.StateDir, bookName))
+	if err != nil {
+		g.log.Error("what is known of sessions is not kept for the next daemon", "err", err)
+		return
+	}
+	if damaged != nil {
+		g.log.Warn("not all is known of the sessions of a former daemon", "err", damaged)
+	}
+	g.notes.book = book
+}
+
+// bookName is the file in the state directory that says what is known of sessions.
+const bookName = "sessions"
 
 // SessionsDir is where rewritten sessions are kept for the next daemon: beside the
 // socket, since that is in memory.
@@ -166,14 +185,14 @@ func (g *Gateway) assemble(policy *rules.Policy) {
 			tracker: conntrack.New(conntrack.Config{
 				Ports: g.config.Ports, Timeout: g.config.PinholeTimeout.Duration, TimeoutMax: g.config.PinholeTimeoutMax.Duration,
 				Limits: limits, Seed: seed(), Observe: g.config.Observe,
-				Join: g.joinable.take, Recordable: recordable,
+				Join: g.joinable.take, Knows: g.notes.former, Remember: true, Recordable: recordable,
 				Translate: !g.config.Observe, Outside: g.outside,
 			}, Policy{policy}, g.quota),
 			decoder: decode.New(),
 			packets: make(chan packet, packetsWaiting),
 			acks:    make(chan packet, packetsWaiting),
 			calls:   newMailbox[func()](),
-			holes:   g.holes.changes, kills: kills, seeks: seeks, questions: g.asks.questions,
+			holes:   g.holes.changes, kills: kills, seeks: seeks, questions: g.asks.questions, notes: g.notes.waiting,
 			record: g.record,
 			clock:  time.Now, log: g.log, counters: g.counters,
 			held: make(map[connection]*hold),
@@ -186,7 +205,7 @@ func (g *Gateway) assemble(policy *rules.Policy) {
 	g.conns = &connections{
 		kernel: g.kernel, events: g.events.Events(), kills: kills, seeks: seeks, shards: g.shards,
 		dataMark: g.config.Mark, control: controlMark,
-		clock: time.Now, log: g.log, counters: g.counters, joinable: g.joinable, twice: g.asks.twice,
+		clock: time.Now, log: g.log, counters: g.counters, joinable: g.joinable, notes: g.notes, twice: g.asks.twice,
 	}
 }
 

@@ -38,7 +38,7 @@ func (g *Gateway) Reload(next config.Config) error {
 		return err
 	}
 	g.current.Store(&next)
-	if err := g.joinHeld(unread(now, &next)); err != nil {
+	if _, err := g.joinHeld(unread(now, &next)); err != nil {
 		g.log.Error("control connections that are there already are not followed", "ports", unread(now, &next), "err", err)
 	}
 	g.log.Info("the configuration was reloaded", "ports", next.Ports, "hooks", next.Hooks)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +32,7 @@ type rig struct {
 	table   *fakeRewriter
 	nat     *fakeTranslator
 	keeper  *keeper
+	book    string // the file of what is known of sessions
 	events  chan flows.Event
 	mu      sync.Mutex
 	records []conntrack.Record
@@ -79,12 +81,19 @@ func startRig(t *testing.T, policy conntrack.Policy, first *fakeBackend, held ..
 	h := &holes{ways: r.ways(), keeper: r.keeper, changes: newMailbox[change](), clock: time.Now, log: log}
 	questions := &translations{kernel: r.nat, twice: &twice{}, questions: newMailbox[question](), log: log}
 	joins := &joinable{}
+	r.book = filepath.Join(t.TempDir(), "sessions")
+	book, _, err := sequences.OpenBook(r.book)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { book.Close() })
+	known := &notes{book: book, waiting: newMailbox[note](), log: log}
 	kills, seeks := newMailbox[kill](), newMailbox[seek]()
 	r.shard = &shard{
-		tracker: conntrack.New(conntrack.Config{Ports: []uint16{21}, Timeout: 30 * time.Second, TimeoutMax: 300 * time.Second, Limits: limits, Join: joins.take,
+		tracker: conntrack.New(conntrack.Config{Ports: []uint16{21}, Timeout: 30 * time.Second, TimeoutMax: 300 * time.Second, Limits: limits, Join: joins.take, Knows: known.former, Remember: true,
 			Translate: true, Outside: conntrack.NewOutside(50000, 60000)}, policy, conntrack.NewQuota(limits)),
 		decoder: decode.New(), packets: make(chan packet, packetsWaiting), acks: make(chan packet, packetsWaiting), calls: newMailbox[func()](),
-		holes: h.changes, kills: kills, seeks: seeks, questions: questions.questions, clock: time.Now, log: log, counters: newCounters(), held: map[connection]*hold{},
+		holes: h.changes, kills: kills, seeks: seeks, questions: questions.questions, notes: known.waiting, clock: time.Now, log: log, counters: newCounters(), held: map[connection]*hold{},
 		record: func(rec conntrack.Record) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -93,7 +102,7 @@ func startRig(t *testing.T, policy conntrack.Policy, first *fakeBackend, held ..
 	}
 	r.conns = &connections{
 		kernel: r.kernel, events: r.events, kills: kills, seeks: seeks, shards: []*shard{r.shard},
-		dataMark: 0x10000000, control: controlMark, clock: time.Now, log: log, counters: r.shard.counters, joinable: joins, twice: questions.twice,
+		dataMark: 0x10000000, control: controlMark, clock: time.Now, log: log, counters: r.shard.counters, joinable: joins, notes: known, twice: questions.twice,
 	}
 	r.conns.remember()
 	asks := &arrivals{ways: r.ways(), shards: r.conns.shards, log: log}
@@ -104,6 +113,7 @@ func startRig(t *testing.T, policy conntrack.Policy, first *fakeBackend, held ..
 	tasks.Go(func() { r.conns.run(ctx) })
 	tasks.Go(func() { asks.run(ctx) })
 	tasks.Go(func() { questions.run(ctx) })
+	tasks.Go(func() { known.run(ctx) })
 	r.stop = func() {
 		cancel()
 		tasks.Wait()
@@ -125,6 +135,27 @@ func startRig(t *testing.T, policy conntrack.Policy, first *fakeBackend, held ..
 func (r *rig) later(by time.Duration) {
 	r.shard.calls.put(func() { r.shard.carryOut(r.shard.tracker.Tick(time.Now().Add(by)), connection{}, nil) })
 	synctest.Wait()
+}
+
+// knew lets a former daemon have known of a session. It is to be called before
+// packets come.
+func (r *rig) knew(k conntrack.Known) {
+	r.t.Helper()
+	if err := r.conns.notes.book.Put(k); err != nil {
+		r.t.Fatal(err)
+	}
+	r.nextBook()
+}
+
+// nextBook opens the book as the next daemon does.
+func (r *rig) nextBook() {
+	r.t.Helper()
+	book, damaged, err := sequences.OpenBook(r.book)
+	if err != nil || damaged != nil {
+		r.t.Fatal(err, damaged)
+	}
+	r.t.Cleanup(func() { book.Close() })
+	r.conns.notes.book = book
 }
 
 // said lists the records of pinholes in short.

@@ -51,6 +51,7 @@ type shard struct {
 	kills     *mailbox[kill]
 	seeks     *mailbox[seek]
 	questions *mailbox[question]
+	notes     *mailbox[note]
 	record    func(conntrack.Record)
 	clock     func() time.Time
 	log       *slog.Logger
@@ -188,6 +189,8 @@ func (s *shard) carryOut(effects []conntrack.Effect, conn connection, h *hold) {
 			}, effects[i].Kept, conn, h)
 		case conntrack.DoKeep:
 			s.keep(effects[i].Kept, conn, h)
+		case conntrack.DoRemember:
+			s.remember(&effects[i], conn, h)
 		case conntrack.DoForget:
 			s.forget(r.Client, r.Server)
 		case conntrack.DoAsk:
