@@ -57,7 +57,7 @@ func TestLaw7TransfersInAClosedEntry(t *testing.T) {
 					}
 					l.Firewall("accept-line")
 					d := l.StartDaemon()
-					reopen(t, loginPair(t, l, n, n.Ends(family)), command)
+					reopen(t, d, loginPair(t, l, n, n.Ends(family)), command)
 					d.WaitClosed(t, 3)
 					d.Stop()
 					records := d.AuditRecords()
@@ -77,7 +77,7 @@ func TestLaw7TransfersInAClosedEntry(t *testing.T) {
 
 // reopen does three transfers between the same ports, each of which ends with the
 // listener's RST; after each, nothing else comes through its pinhole.
-func reopen(t *testing.T, p *pair, command string) {
+func reopen(t *testing.T, d *lab.Daemon, p *pair, command string) {
 	t.Helper()
 	listens, dials := p.client, p.server
 	if isPassive(command) {
@@ -128,6 +128,9 @@ func reopen(t *testing.T, p *pair, command string) {
 		accepted, err := listener.Accept()
 		if err != nil {
 			t.Fatal(err)
+		}
+		if viaExpectations() { // the daemon removes the expectation when it hears of the connection
+			patience.Until(t, "the use is told", func() bool { return len(lab.Pinholes(d.AuditRecords(), "use")) > i })
 		}
 		if other, err := p.l.Dial(dials.where, from.Addr(), to, 300*time.Millisecond); err == nil {
 			other.Close()
