@@ -16,6 +16,8 @@ import (
 
 const (
 	suffix = ".json"
+	// unfinished is behind the name of a file that is being written.
+	unfinished = ".new"
 	// maxSize bounds a file that is read: far more than the tracker keeps of a
 	// session.
 	maxSize = 1 << 20
@@ -43,10 +45,10 @@ func (d *Dir) Save(k *conntrack.Kept) error {
 	}
 	name := d.name(k.Client, k.Server)
 	// A file that is only half there must never have the name.
-	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
+	if err := os.WriteFile(name+unfinished, text, 0o600); err != nil {
 		return fmt.Errorf("keep a rewritten session: %w", err)
 	}
-	if err := os.Rename(name+".new", name); err != nil {
+	if err := os.Rename(name+unfinished, name); err != nil {
 		return fmt.Errorf("keep a rewritten session: %w", err)
 	}
 	return nil
@@ -71,6 +73,12 @@ func (d *Dir) Load() ([]*conntrack.Kept, error) {
 	var errs []error
 	for _, e := range entries {
 		path := filepath.Join(d.path, e.Name())
+		if strings.HasSuffix(path, suffix+unfinished) {
+			// The daemon died in Save: no packet has left that needs this, and what
+			// was kept before stands.
+			errs = append(errs, os.Remove(path))
+			continue
+		}
 		k, err := load(path)
 		if err == nil && path != d.name(k.Client, k.Server) {
 			err = errors.New("it holds another session than its name says")

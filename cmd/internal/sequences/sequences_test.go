@@ -85,12 +85,12 @@ func TestBrokenFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"10.0.1.9:1-10.0.2.2:21.json":     string(whole), // of another session
-		"10.0.1.2:1-10.0.2.2:21.json":     string(whole[:len(whole)/2]),
-		"10.0.1.2:2-10.0.2.2:21.json.new": string(whole),
-		"10.0.1.2:3-10.0.2.2:21.json":     "",
-		"10.0.1.2:4-10.0.2.2:21.json":     "{}",
-		"10.0.1.2:5-10.0.2.2:21.json":     `"` + strings.Repeat("x", maxSize) + `"`,
+		"10.0.1.9:1-10.0.2.2:21.json": string(whole), // of another session
+		"10.0.1.2:1-10.0.2.2:21.json": string(whole[:len(whole)/2]),
+		"10.0.1.2:2-10.0.2.2:21.txt":  string(whole),
+		"10.0.1.2:3-10.0.2.2:21.json": "",
+		"10.0.1.2:4-10.0.2.2:21.json": "{}",
+		"10.0.1.2:5-10.0.2.2:21.json": `"` + strings.Repeat("x", maxSize) + `"`,
 	} {
 		if err := os.WriteFile(filepath.Join(path, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -102,6 +102,32 @@ func TestBrokenFiles(t *testing.T) {
 	}
 	if n := strings.Count(err.Error(), "removed"); n != 6 {
 		t.Errorf("%d files are complained about, want 6: %v", n, err)
+	}
+	if left, err := os.ReadDir(path); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// A daemon that dies while it writes has lost nothing: no packet has left yet that
+// needed it.
+func TestLaw6UnfinishedFileIsNoLoss(t *testing.T) {
+	path := t.TempDir()
+	d, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := session("10.0.1.2:40000", "10.0.2.2:21")
+	if err := d.Save(good); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range []*conntrack.Kept{good, session("10.0.1.2:40001", "10.0.2.2:21")} {
+		if err := os.WriteFile(d.name(k.Client, k.Server)+unfinished, []byte(`{"Client":"10.`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := d.Load()
+	if err != nil || len(got) != 1 || got[0].Client != good.Client {
+		t.Errorf("got %v and the warning %v, want one session and none", got, err)
 	}
 	if left, err := os.ReadDir(path); err != nil || len(left) != 1 {
 		t.Errorf("left: %v, %v", left, err)
