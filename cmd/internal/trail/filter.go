@@ -85,15 +85,23 @@ func (f *Filter) ofAll(t *table) condition {
 	return c
 }
 
-// events is the condition that a row has an event that f asks for, in its period.
+// events is the condition that a row may have an event that f asks for, in its
+// period. What the other conditions hold for already is not asked again: each costs
+// time for every row.
 func (f *Filter) events(t *table) condition {
-	if f.Action == 0 && len(f.Reasons) == 0 && f.Until.IsZero() {
+	if len(f.Reasons) > 0 && f.Until.IsZero() || f.Action == 0 && f.Until.IsZero() {
 		return condition{} // the latest is one
 	}
 	some := condition{sql: "0"}
-	for i := range t.events {
-		c := f.counts(t, i)
-		some = condition{some.sql + " OR " + c.sql, slices.Concat(some.args, c.args)}
+	for i, e := range t.events {
+		switch {
+		case !f.asks(t, i):
+		case f.Until.IsZero():
+			some.sql += " OR " + e.at + " IS NOT NULL"
+		default:
+			some.sql += " OR " + e.at + " < ?"
+			some.args = append(some.args, f.Until.UnixMicro())
+		}
 	}
 	return condition{"(" + some.sql + ")", some.args}
 }

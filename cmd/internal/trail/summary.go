@@ -1,8 +1,11 @@
 package trail
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -41,73 +44,142 @@ func (r *Reader) Summary(ctx context.Context, f Filter, by By) ([]Line, error) {
 }
 
 func (r *Reader) summary(ctx context.Context, f *Filter, by By) ([]Line, error) {
-	q := f.summing(by)
-	rows, err := r.db.QueryContext(ctx, q.sql, q.args...)
+	tx, err := r.db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	var out []Line
-	for rows.Next() {
-		var l Line
-		var longest int64
-		var key []byte
-		if err := rows.Scan(&key, &l.Pinholes, &l.BytesToServer, &l.BytesToClient, &l.Refusals, &longest); err != nil {
+	defer tx.Rollback() // it changes nothing
+	lines := make(map[string]*Line)
+	for _, t := range []*table{&pinholes, &refusals} {
+		if f.times(t) == nil {
+			continue
+		}
+		if err := addUp(ctx, tx, f, by, t, lines); err != nil {
 			return nil, err
 		}
-		l.Key, l.Longest = string(key), time.Duration(longest)*time.Microsecond
+	}
+	out := slices.Collect(maps.Values(lines))
+	slices.SortFunc(out, func(a, b *Line) int {
+		return cmp.Or(cmp.Compare(b.Pinholes, a.Pinholes), cmp.Compare(b.Refusals, a.Refusals), cmp.Compare(a.Key, b.Key))
+	})
+	return named(out[:min(len(out), f.limit())], by), nil
+}
+
+// named gives the lines the keys that are shown.
+func named(lines []*Line, by By) []Line {
+	out := make([]Line, len(lines))
+	for i, l := range lines {
+		out[i] = *l
 		if by == ByClient || by == ByServer {
-			l.Key = addrOf(key).String()
+			out[i].Key = addrOf([]byte(l.Key)).String()
 		}
-		out = append(out, l)
 	}
-	return out, rows.Err()
+	return out
 }
 
-// summing is the query for the lines of a summary.
-func (f *Filter) summing(by By) condition {
-	opened, refused := f.opened(by), f.refused(by)
-	return condition{
-		"SELECT line, sum(pinholes) AS pinholes, sum(to_server), sum(to_client), sum(refusals) AS refusals, max(longest) FROM (" +
-			opened.sql + " UNION ALL " + refused.sql + ") GROUP BY line ORDER BY pinholes DESC, refusals DESC, line LIMIT ?",
-		slices.Concat(opened.args, refused.args, []any{f.limit()}),
+// The records of a row that count, as a number.
+const (
+	countsOpen  = 1
+	countsClose = 2
+	countsDeny  = 4
+)
+
+// addUp adds the rows of a table. SQLite would sort them first, by what each line is
+// for, which takes longer.
+func addUp(ctx context.Context, tx *sql.Tx, f *Filter, by By, t *table, lines map[string]*Line) error {
+	q, err := f.summing(ctx, tx, by, t)
+	if err != nil {
+		return err
+	}
+	rows, err := tx.QueryContext(ctx, q.sql, q.args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var key sql.RawBytes
+	var counts, toServer, toClient, amount any
+	for rows.Next() {
+		if err := rows.Scan(&key, &counts, &toServer, &toClient, &amount); err != nil {
+			return err
+		}
+		if integer(counts) == 0 { // none of its records is of the period
+			continue
+		}
+		l := lines[string(key)]
+		if l == nil {
+			l = &Line{Key: string(key)}
+			lines[l.Key] = l
+		}
+		l.add(by, integer(counts), integer(toServer), integer(toClient), integer(amount))
+	}
+	return rows.Err()
+}
+
+// integer is a value of SQLite's, which has one kind of them.
+func integer(v any) int64 {
+	n, _ := v.(int64)
+	return n
+}
+
+// add adds a row; amount is its duration, or how many refusals it stands for.
+func (l *Line) add(by By, counts, toServer, toClient, amount int64) {
+	if counts&countsOpen != 0 && by != ByReason || counts&countsClose != 0 && by == ByReason {
+		l.Pinholes++
+	}
+	if counts&countsClose != 0 {
+		l.BytesToServer += uint64(toServer)
+		l.BytesToClient += uint64(toClient)
+		l.Longest = max(l.Longest, time.Duration(amount)*time.Microsecond)
+	}
+	if counts&countsDeny != 0 {
+		l.Refusals += max(int(amount), 1)
 	}
 }
 
-// opened is the part of it for pinholes. Each row has two records that count: of the
-// open and of the close, which tells the bytes.
-func (f *Filter) opened(by By) condition {
-	open, closed := f.counts(&pinholes, 0), f.counts(&pinholes, 2)
-	counted, some := open, condition{"(" + open.sql + " OR " + closed.sql + ")", slices.Concat(open.args, closed.args)}
-	if by == ByReason { // which only the close has
-		counted, some = closed, closed.and(condition{"reason <> ''", nil})
+// summing is the query for the rows of a table. By reason, only records with one count.
+func (f *Filter) summing(ctx context.Context, tx *sql.Tx, by By, t *table) (condition, error) {
+	columns, counts := "to_server, to_client, duration", condition{sql: "0"}
+	count := func(event, as int) {
+		c := f.counts(t, event)
+		counts = condition{fmt.Sprintf("%s + %d*%s", counts.sql, as, c.sql), slices.Concat(counts.args, c.args)}
 	}
-	q := condition{"SELECT " + string(by) + " AS line, sum(" + counted.sql + ") AS pinholes", counted.args}
-	for _, column := range []string{"sum(%s * to_server) AS to_server", "sum(%s * to_client) AS to_client", "max(%s * duration) AS longest"} {
-		q.sql += ", " + fmt.Sprintf(column, closed.sql)
-		q.args = slices.Concat(q.args, closed.args)
+	switch {
+	case t == &refusals:
+		columns = "0, 0, count"
+		count(0, countsDeny)
+	case by == ByReason:
+		count(2, countsClose)
+	default:
+		count(0, countsOpen)
+		count(2, countsClose)
 	}
-	where := f.ofAll(&pinholes).and(some)
-	return condition{q.sql + ", 0 AS refusals FROM pinholes" + f.through(&pinholes) + where.clause() + " GROUP BY line", slices.Concat(q.args, where.args)}
-}
-
-// refused is the part for refusals, whose records say how many they stand for.
-func (f *Filter) refused(by By) condition {
-	where := f.ofAll(&refusals).and(f.counts(&refusals, 0))
+	where := f.ofAll(t)
 	if by == ByReason {
 		where = where.and(condition{"reason <> ''", nil})
 	}
+	through, err := f.through(ctx, tx, t)
 	return condition{
-		"SELECT " + string(by) + ", 0, 0, 0, 0, sum(max(count, 1)) FROM refusals" + f.through(&refusals) + where.clause() + " GROUP BY " + string(by),
-		where.args,
-	}
+		"SELECT " + string(by) + ", " + counts.sql + ", " + columns + " FROM " + t.name + through + where.clause(),
+		slices.Concat(counts.args, where.args),
+	}, err
 }
 
-// through is how a summary goes through a table: a row of all is read sooner than one
-// that is looked up by its time.
-func (f *Filter) through(t *table) string {
+// manyRows is how many rows are looked up by their time: of more, all are read, which
+// is sooner done.
+const manyRows = 50000
+
+// through is how a summary goes through a table.
+func (f *Filter) through(ctx context.Context, tx *sql.Tx, t *table) (string, error) {
 	if f.Since.IsZero() {
-		return " NOT INDEXED"
+		return " NOT INDEXED", nil
 	}
-	return " INDEXED BY " + t.byTime()
+	var n int
+	count := "SELECT count(*) FROM (SELECT 1 FROM " + t.name + " INDEXED BY " + t.byTime() + " WHERE time >= ? LIMIT ?)"
+	if err := tx.QueryRowContext(ctx, count, f.Since.UnixMicro(), manyRows).Scan(&n); err != nil {
+		return "", err
+	}
+	if n < manyRows {
+		return " INDEXED BY " + t.byTime(), nil
+	}
+	return " NOT INDEXED", nil
 }
