@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -196,7 +197,9 @@ func TestHostileClients(t *testing.T) {
 	}
 }
 
-func TestTooManyConnections(t *testing.T) {
+// Connections that ask for nothing keep nobody out who may do all: the oldest of
+// them goes. Those that are answered stay.
+func TestIdleConnectionsLeaveRoomForRoot(t *testing.T) {
 	path := start(t, &daemon{}, nil)
 	var held []net.Conn
 	for range maxConns {
@@ -204,29 +207,47 @@ func TestTooManyConnections(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer c.Close()
 		held = append(held, c)
 	}
-	extra, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := extra.SetDeadline(patience.Deadline()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := extra.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("connection %d is not refused: %v", maxConns+1, err)
-	}
-	extra.Close()
-	for _, c := range held {
-		c.Close()
-	}
-	patience.Until(t, "the socket answers again", func() bool {
+	for range 3 {
 		c, err := Dial(path)
 		if err == nil {
 			_, err = c.Status(t.Context())
 		}
-		return err == nil
-	})
+		if err != nil {
+			t.Fatalf("status beside %d connections: %v", maxConns, err)
+		}
+	}
+	if err := held[0].SetDeadline(patience.Deadline()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held[0].Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the oldest connection is still there: %v", err)
+	}
+}
+
+// Connections that are being answered are not hung up on; then the newest is.
+func TestTooManyConnections(t *testing.T) {
+	p := newPeers(nil)
+	for range maxConns {
+		a, b := net.Pipe()
+		defer a.Close()
+		defer b.Close()
+		c := p.accepted(&conn{Conn: a, privileged: true})
+		if !p.places.admit(true) {
+			t.Fatal("a place is missing")
+		}
+		changed(c, http.StateActive)
+	}
+	if p.makeRoom() || p.places.admit(true) {
+		t.Error("one more than there are places for is taken")
+	}
+	changed(p.open[5], http.StateIdle)
+	sixth := p.open[5]
+	if !p.makeRoom() || len(p.open) != maxConns-1 || slices.Contains(p.open, sixth) || !p.places.admit(true) {
+		t.Error("the connection that is idle did not make room")
+	}
 }
 
 func TestReadersLeaveRoomForRoot(t *testing.T) {

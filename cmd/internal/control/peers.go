@@ -2,8 +2,11 @@ package control
 
 import (
 	"net"
+	"net/http"
 	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +21,8 @@ const (
 type conn struct {
 	net.Conn
 	uid        uint32
-	privileged bool // uid 0 or the daemon's own: may do all
+	privileged bool        // uid 0 or the daemon's own: may do all
+	busy       atomic.Bool // a request is read or answered
 	once       sync.Once
 	release    func()
 }
@@ -29,14 +33,18 @@ func (c *conn) Close() error {
 }
 
 // peers is a listener that knows its callers and bounds their number. Who is
-// one too many is hung up on at once.
+// one too many is hung up on at once; but for those that may do all, an older
+// connection that asks for nothing goes instead.
 type peers struct {
 	*net.UnixListener
 	places places
+
+	mu   sync.Mutex
+	open []*conn // oldest first
 }
 
 func newPeers(l *net.UnixListener) *peers {
-	return &peers{l, places{most: maxConns, mostReaders: maxReaders}}
+	return &peers{UnixListener: l, places: places{most: maxConns, mostReaders: maxReaders}}
 }
 
 func (p *peers) Accept() (net.Conn, error) {
@@ -47,11 +55,49 @@ func (p *peers) Accept() (net.Conn, error) {
 		}
 		uid, err := peerUID(c)
 		privileged := err == nil && mayDoAll(uid, uint32(os.Geteuid()))
-		if err != nil || !p.places.admit(privileged) {
+		if err != nil || !p.places.admit(privileged) && !(privileged && p.makeRoom() && p.places.admit(true)) {
 			c.Close()
 			continue
 		}
-		return &conn{Conn: c, uid: uid, privileged: privileged, release: func() { p.places.leave(privileged) }}, nil
+		return p.accepted(&conn{Conn: c, uid: uid, privileged: privileged}), nil
+	}
+}
+
+// accepted keeps a connection in mind until it is closed.
+func (p *peers) accepted(c *conn) *conn {
+	c.release = func() {
+		p.places.leave(c.privileged)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.open = slices.DeleteFunc(p.open, func(o *conn) bool { return o == c })
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open = append(p.open, c)
+	return c
+}
+
+// makeRoom hangs up on the oldest connection that asks for nothing, and reports
+// whether there was one.
+func (p *peers) makeRoom() bool {
+	p.mu.Lock()
+	i := slices.IndexFunc(p.open, func(c *conn) bool { return !c.busy.Load() })
+	var oldest *conn
+	if i >= 0 {
+		oldest = p.open[i]
+	}
+	p.mu.Unlock()
+	if oldest == nil {
+		return false
+	}
+	_ = oldest.Close() // its other end knows
+	return true
+}
+
+// changed takes note of what a connection does (http.Server.ConnState).
+func changed(c net.Conn, state http.ConnState) {
+	if c, ok := c.(*conn); ok {
+		c.busy.Store(state == http.StateActive)
 	}
 }
 

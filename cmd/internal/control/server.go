@@ -80,6 +80,7 @@ func Listen(path string, src Source, log *slog.Logger, with ...Option) (*Server,
 		IdleTimeout:       5 * time.Second,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ConnState:         changed,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			peer, _ := c.(*conn) // nil may do nothing
 			return context.WithValue(ctx, peerKey{}, peer)
