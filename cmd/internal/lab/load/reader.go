@@ -11,9 +11,9 @@ import (
 // From linux/netfilter/nfnetlink_queue.h.
 const (
 	subsystem     = unix.NFNL_SUBSYS_QUEUE << 8
-	msgPacket     = subsystem | 0
-	msgVerdict    = subsystem | 1
-	msgConfig     = subsystem | 2
+	msgPacket     = subsystem + 0
+	msgVerdict    = subsystem + 1
+	msgConfig     = subsystem + 2
 	attrCommand   = 1 // of msgConfig
 	attrParams    = 2
 	attrMask      = 4
