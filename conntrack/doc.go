@@ -126,7 +126,9 @@
 //	line            names            leaves with
 //	PORT, EPRT      the client       the address that the server sees it by
 //	227             the server       the address that the client connects to
-//	                any, pasv_peer   the same; in IPv6, which it cannot name, as it came
+//	                any (PasvPeer)   the same; in IPv6, which it cannot name, as it came
+//	                any (PasvKeep)   as it came
+//	PORT, EPRT      any (PortKeep)   as it came
 //	229             a port           the outside port, if that is another
 //	any             a third host     as it came
 //

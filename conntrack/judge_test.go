@@ -25,7 +25,8 @@ type judge struct {
 	lines []said
 	// What the other side knows client and server by, where that is translated.
 	client, server netip.Addr
-	peer           bool // 227 means the server, whatever it says
+	// 227 means the server, PORT and EPRT the client, whatever they say.
+	pasvAny, portAny bool
 	// What client and server sent after the dialogue had gone over to TLS.
 	hidden [2][]byte
 }
@@ -96,15 +97,15 @@ func (j judge) names(v parser.Verb, code int, text []byte) string {
 	switch {
 	case v == parser.PORT:
 		e, err := parser.ParseHostPort(text)
+		e.Addr = meantBy(testClient, e.Addr, j.portAny)
 		return permitted("PORT", testClient.Addr(), j.client, e.Addr, err)
 	case v == parser.EPRT:
 		e, err := parser.ParseExtended(text)
+		e.Addr = meantBy(testClient, e.Addr, j.portAny)
 		return permitted("EPRT", testClient.Addr(), j.client, e.Addr, err)
 	case code == 227:
 		e, err := parser.ParsePassive(text)
-		if j.peer && err == nil {
-			e.Addr = netip.AddrPortFrom(testServer.Addr(), e.Addr.Port())
-		}
+		e.Addr = meantBy(testServer, e.Addr, j.pasvAny)
 		return permitted(v.String(), testServer.Addr(), j.server, e.Addr, err)
 	case code == 229:
 		e, err := parser.ParseExtendedPassive(text)
@@ -200,6 +201,14 @@ func (j judge) waiting(replyAt, codes []int) []parser.Verb {
 	}
 	slices.Sort(asked)
 	return slices.Compact(slices.DeleteFunc(asked, func(v parser.Verb) bool { return v == parser.PASV && codes[len(codes)-1] == 229 }))
+}
+
+// meantBy says which endpoint a side means, if any address is its own.
+func meantBy(side, named netip.AddrPort, any bool) netip.AddrPort {
+	if any {
+		return netip.AddrPortFrom(side.Addr(), named.Port())
+	}
+	return named
 }
 
 func permitted(command string, own, outer netip.Addr, e netip.AddrPort, err error) string {

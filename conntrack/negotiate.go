@@ -33,11 +33,10 @@ func (t *Tracker) announced(now time.Time, s *session, text []byte, cmd parser.C
 		parse = parser.ParseExtended
 	}
 	endpoint, err := parse(cmd.Arg)
+	dst, kept := t.meant(s, Active, endpoint.Addr)
 	r := s.record()
 	r.Mode, r.Command = Active, cmd.Verb.String()
-	r.Pinhole = Pinhole{
-		Src: s.server.Addr(), Dst: s.inside(Active, endpoint.Addr), FromPort: s.terms.ActiveSourcePort,
-	}
+	r.Pinhole = Pinhole{Src: s.server.Addr(), Dst: dst, FromPort: s.terms.ActiveSourcePort}
 	why := s.forbidden(out.trusted, s.ftp)
 	switch {
 	case why == "" && full:
@@ -57,7 +56,9 @@ func (t *Tracker) announced(now time.Time, s *session, text []byte, cmd parser.C
 	case beside && !s.terms.WaitFor2xx && len(s.channels) >= maxAhead, s.nat != nil && len(s.nat.promises) >= maxAhead:
 		why = LimitSession
 	case s.nat != nil:
-		why = t.translate(s, p, activeNaming(text, cmd, endpoint))
+		n := activeNaming(text, cmd, endpoint)
+		n.kept = kept
+		why = t.translate(s, p, n)
 	}
 	switch {
 	case why != "":
@@ -120,7 +121,8 @@ func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Rep
 	if err != nil {
 		endpoint.Addr = netip.AddrPort{}
 	}
-	r.Pinhole.Dst = t.insidePassive(s, endpoint.Addr)
+	var kept bool
+	r.Pinhole.Dst, kept = t.meant(s, Passive, endpoint.Addr)
 	why := s.forbidden(cmd.trusted || !asked && s.step == inStep, s.ftp)
 	switch {
 	case !asked && err != nil:
@@ -136,23 +138,15 @@ func (t *Tracker) entered(now time.Time, s *session, cmd command, rep parser.Rep
 	}
 	p := &promise{record: r}
 	if s.nat != nil {
-		if why = t.translate(s, p, passiveNaming(rep, endpoint)); why != "" {
+		n := passiveNaming(rep, endpoint)
+		n.kept = kept
+		if why = t.translate(s, p, n); why != "" {
 			p.port.give()
 			t.deny(now, s, r, why)
 			return
 		}
 	}
 	t.openAhead(now, s, p)
-}
-
-// insidePassive says where the server is that a 227 or 229 names.
-func (t *Tracker) insidePassive(s *session, named netip.AddrPort) netip.AddrPort {
-	// Without rewriting the client goes where it was told to; who only decides
-	// and records decides as if it were rewritten.
-	if s.terms.PasvPeer && named.IsValid() && (s.nat != nil || !t.translates) {
-		return netip.AddrPortFrom(s.server.Addr(), named.Port())
-	}
-	return s.inside(Passive, named)
 }
 
 // judge adds what the line itself and the policy have against it.
@@ -193,8 +187,9 @@ func (t *Tracker) swallow(s *session, text []byte) {
 		return
 	}
 	if named, ok := namedIn(text, s.server.Addr()); ok {
+		dst, _ := t.meant(s, Passive, named)
 		r := s.record()
-		r.Mode, r.Pinhole = Passive, Pinhole{Src: s.client.Addr(), Dst: t.insidePassive(s, named)}
+		r.Mode, r.Pinhole = Passive, Pinhole{Src: s.client.Addr(), Dst: dst}
 		s.asked, s.swallowed = false, &r
 	}
 }

@@ -24,6 +24,11 @@ type Terms struct {
 	// PasvPeer: whatever address a 227 names, the server's own is meant. It is
 	// written into the line instead.
 	PasvPeer bool
+	// PasvKeep: an address in a 227 that is not the server's is translated further
+	// out to the server's own. That is opened, and the line stays.
+	PasvKeep bool
+	// PortKeep is the same for an address in PORT or EPRT and the client.
+	PortKeep bool
 }
 
 // Request is a data channel that was negotiated and may be opened.

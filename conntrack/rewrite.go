@@ -15,13 +15,14 @@ type naming struct {
 	from, to  int            // where it stands
 	free      bool           // what follows it is for people (227, 229)
 	ipv4      bool           // it has room for an address of IPv4 only (PORT, 227)
+	kept      bool           // it is translated further out (see Terms)
 	write     func(dst []byte, ap netip.AddrPort) []byte
 }
 
-// stays reports whether the line goes on as it came, since it cannot name an
-// endpoint of the address outer. What it says is right if the endpoint has the
-// port outside that it names.
-func (n naming) stays(outer netip.Addr) bool { return n.ipv4 && !outer.Unmap().Is4() }
+// stays reports whether the line goes on as it came, since it has to, or since it
+// cannot name an endpoint of the address outer. What it says is right if the
+// endpoint has the port outside that it names.
+func (n naming) stays(outer netip.Addr) bool { return n.kept || n.ipv4 && !outer.Unmap().Is4() }
 
 // promise is a data channel that was agreed on, with what it takes where
 // addresses are translated.
@@ -55,6 +56,24 @@ func (s *session) inside(mode Mode, announced netip.AddrPort) netip.AddrPort {
 		return netip.AddrPortFrom(own, announced.Port())
 	}
 	return announced
+}
+
+// meant says where in the session's own addresses the endpoint is that one side
+// announced. kept reports that the address is neither its own nor the one that
+// the gateway gives it, and that the line is to stay nevertheless.
+func (t *Tracker) meant(s *session, mode Mode, announced netip.AddrPort) (dst netip.AddrPort, kept bool) {
+	dst = s.inside(mode, announced)
+	own, keep, peer := s.client.Addr(), s.terms.PortKeep, false
+	if mode == Passive {
+		own, keep = s.server.Addr(), s.terms.PasvKeep
+		// Without rewriting the client goes where it was told to; who only decides
+		// and records decides as if it were rewritten.
+		peer = s.terms.PasvPeer && (s.nat != nil || !t.translates)
+	}
+	if !dst.IsValid() || dst.Addr() == own || !keep && !peer {
+		return dst, false
+	}
+	return netip.AddrPortFrom(own, dst.Port()), keep
 }
 
 // translate adds to a promise what it takes that the other side reaches the

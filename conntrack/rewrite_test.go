@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -38,6 +39,7 @@ func TestRewriting(t *testing.T) {
 	both := Translation{Server: published, Client: masked}
 	short := Translation{Server: netip.MustParseAddrPort("1.1.1.1:21"), Client: netip.MustParseAddrPort("2.2.2.2:40000")}
 	peer := func(_ *Config, t *Terms) { t.PasvPeer = true }
+	keep := func(_ *Config, t *Terms) { t.PasvKeep, t.PortKeep = true, true }
 	for _, row := range []struct {
 		name    string
 		tr      Translation
@@ -97,12 +99,42 @@ func TestRewriting(t *testing.T) {
 			dst: "10.0.2.2:50000", outside: "203.0.113.5:50000", seenAs: "198.51.100.7"},
 		{name: "peer, the server's own", tr: plain, before: "C: PASV", who: "S", change: peer,
 			says: "227 (10,0,2,2,195,80)", leaves: "227 (10,0,2,2,195,80)", dst: "10.0.2.2:50000"},
+		{name: "keep, another address", tr: plain, before: "C: PASV", who: "S", change: keep,
+			says: "227 (192,168,9,9,195,80)", leaves: "227 (192,168,9,9,195,80)", dst: "10.0.2.2:50000"},
+		{name: "keep, DNAT of ours and one further out", tr: both, before: "C: PASV", who: "S", change: keep,
+			says: "227 (192,0,2,99,195,80).", leaves: "227 (192,0,2,99,195,80).",
+			dst: "10.0.2.2:50000", outside: "203.0.113.5:50000", seenAs: "198.51.100.7"},
+		{name: "keep, the server's own", tr: both, before: "C: PASV", who: "S", change: keep,
+			says: "227 (10,0,2,2,195,80)", leaves: "227 (203,0,113,5,195,80)",
+			dst: "10.0.2.2:50000", outside: "203.0.113.5:50000", seenAs: "198.51.100.7"},
+		{name: "keep, 229", tr: both, before: "C: EPSV", who: "S", change: keep,
+			says: "229 (|||50000|)", leaves: "229 (|||50000|)",
+			dst: "10.0.2.2:50000", outside: "203.0.113.5:50000", seenAs: "198.51.100.7"},
+		{name: "keep, a privileged port", tr: both, before: "C: PASV", who: "S", change: keep,
+			says: "227 (192,0,2,99,0,22)", leaves: "227 (192,0,2,99,0,22)"},
+		{name: "keep, asks fail", tr: both, before: "C: PASV", who: "S", change: keep,
+			says: "227 (192,0,2,99,195,80)", leaves: "227 (192,0,2,99,195,80)", dst: "10.0.2.2:50000"},
+		{name: "keep, PORT", tr: plain, who: "C", says: "PORT 192,0,2,99,195,80", leaves: "PORT 192,0,2,99,195,80", change: keep,
+			dst: "10.0.1.2:50000"},
+		{name: "keep, PORT, SNAT of ours and one further out", tr: both, who: "C", says: "PORT 192,0,2,99,195,80", leaves: "PORT 192,0,2,99,195,80", change: keep,
+			dst: "10.0.1.2:50000", outside: "198.51.100.7:50000", seenAs: "203.0.113.5"},
+		{name: "keep, EPRT, SNAT of ours and one further out", tr: snat, who: "C", says: "EPRT |1|192.0.2.99|50000|", leaves: "EPRT |1|192.0.2.99|50000|", change: keep,
+			dst: "10.0.1.2:50000", outside: "198.51.100.7:50000"},
+		{name: "keep, PORT of the client's own", tr: snat, who: "C", says: port, leaves: "PORT 198,51,100,7,195,80", change: keep,
+			dst: "10.0.1.2:50000", outside: "198.51.100.7:50000"},
+		{name: "keep, PORT to a denied port", tr: snat, who: "C", says: "PORT 192,0,2,99,23,112", leaves: "PORT 192,0,2,99,23,112", change: keep},
+		{name: "keep of the server's alone, PORT", tr: snat, who: "C", says: "PORT 192,0,2,99,195,80", leaves: "PORT 192,0,2,99,195,80",
+			change: func(_ *Config, t *Terms) { t.PasvKeep = true }},
+		{name: "keep of the client's alone, 227", tr: both, before: "C: PASV", who: "S", says: "227 (192,0,2,99,195,80)", leaves: "227 (192,0,2,99,195,80)",
+			change: func(_ *Config, t *Terms) { t.PortKeep = true }},
+		{name: "keep, PORT, wait_for_2xx", tr: snat, who: "C", says: "PORT 192,0,2,99,195,80", leaves: "PORT 192,0,2,99,195,80",
+			change: func(_ *Config, t *Terms) { t.PortKeep, t.WaitFor2xx = true, true }},
 		{name: "wait_for_2xx", tr: snat, who: "C", says: port, leaves: "PORT 198,51,100,7,195,80",
 			change: func(_ *Config, t *Terms) { t.WaitFor2xx = true }},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			st := newTranslated(t, row.tr, row.change)
-			st.unasked = row.name == "asks fail"
+			st.unasked = strings.HasSuffix(row.name, "asks fail")
 			st.shake()
 			st.play("login\n" + row.before)
 			from, to := st.sides(row.who)
@@ -119,6 +151,63 @@ func TestRewriting(t *testing.T) {
 				t.Errorf("%d outside ports left", n)
 			}
 		})
+	}
+}
+
+// Who is translated further out announces a port that is kept there, so that it is
+// to be had here with this number or not at all.
+func TestKeptLineNeedsItsPort(t *testing.T) {
+	both := Translation{Server: published, Client: masked}
+	for _, row := range []struct {
+		name, script, says, want string
+		from, outer              netip.Addr
+	}{
+		{"227", "C: PASV", "S: 227 (192,0,2,99,195,80)", "deny limit_total PASV 10.0.2.2:50000", testClient.Addr(), published.Addr()},
+		{"PORT", "", "C: PORT 192,0,2,99,195,80", "deny limit_total PORT 10.0.1.2:50000", testServer.Addr(), masked.Addr()},
+		{"EPRT", "", "C: EPRT |1|192.0.2.99|50000|", "deny limit_total EPRT 10.0.1.2:50000", testServer.Addr(), masked.Addr()},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			st := newTranslated(t, both, func(_ *Config, t *Terms) { t.PasvKeep, t.PortKeep = true, true })
+			key := outsideKey{row.from, netip.AddrPortFrom(row.outer, 50000)}
+			st.tracker.outside.take(key, netip.MustParseAddrPort("10.0.9.9:50000"))
+			st.shake()
+			st.play("login\n" + row.script + "\n" + row.says)
+			if got := told(st.records); !slices.Equal(got, []string{row.want}) {
+				t.Errorf("told %q, want %q", got, row.want)
+			}
+			if line := row.says[len("S: "):] + "\r\n"; string(st.left.Payload) != line {
+				t.Errorf("left %q", st.left.Payload)
+			}
+			st.tracker.outside.give(key)
+			st.play(row.script + "\n" + row.says)
+			if got := told(st.records); len(got) != 2 || !strings.HasPrefix(got[1], "open ") || st.latest.Outside != key.to {
+				t.Errorf("when it is free: told %q, outside %v", got, st.latest.Outside)
+			}
+			st.stop()
+		})
+	}
+}
+
+// A kept line that is cut leaves as it came, whatever the cut, and what it names
+// opens.
+func TestKeptLineCutAnywhere(t *testing.T) {
+	const line = "PORT 192,0,2,99,195,80\r\n"
+	for cut := 1; cut < len(line); cut++ {
+		st := loggedIn(t, behindNAT, func(_ *Config, t *Terms) { t.PortKeep = true })
+		begin := st.c.next
+		first := st.says("C", line[:cut], 0)
+		left := len(first.Payload)
+		second := st.says("C", line[cut:], 0)
+		if got := string(first.Payload); got != line[:left] || first.Seq != begin {
+			t.Errorf("cut at %d: %q left at first", cut, got)
+		}
+		if got := line[:left] + string(second.Payload); got != line || second.Seq != begin+uint32(left) {
+			t.Errorf("cut at %d: %q left", cut, got)
+		}
+		if got := told(st.records); !slices.Equal(got, []string{opensPORT}) {
+			t.Errorf("cut at %d: told %q", cut, got)
+		}
+		st.stop()
 	}
 }
 
@@ -152,6 +241,8 @@ func TestRewritingInIPv6(t *testing.T) {
 			want: "deny denied_port PASV [2001:db8:1::2]:2121"},
 		{name: "peer, DNAT, 229, the port is taken", tr: dnat, before: "C: EPSV", says: "229 (|||50000|)", change: peer, taken: true,
 			leaves: "229 (|||%d|)", want: "open EPSV [2001:db8:1::2]:50000"},
+		{name: "keep, DNAT", tr: dnat, before: "C: PASV", says: "227 (192,0,2,99,195,80)", want: "open PASV [2001:db8:1::2]:50000",
+			change: func(_ *Config, t *Terms) { t.PasvKeep = true }},
 		{name: "own", tr: dnat, before: "C: PASV", says: "227 (0,0,0,0,195,80)", want: "deny foreign_address PASV 0.0.0.0:50000"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

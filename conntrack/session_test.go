@@ -240,6 +240,8 @@ func FuzzSession(f *testing.F) {
 	f.Add([]byte(login+"PORT 198,51,100,7,195,80\r\n"), []byte(greet+"200 x\r\n"), cuts, byte(3))
 	f.Add([]byte(login+"PASV\r\n"), []byte(greet+"227 (0,0,0,0,195,80).\r\n"), []byte{28, 33, 255, 254, 41, 9, 255}, byte(5))
 	f.Add([]byte(login+port+"\r\n"), []byte(greet+"200 x\r\n"), []byte{28, 255, 30, 18, 4, 8, 255}, byte(27))
+	f.Add([]byte(login+"PORT 192,0,2,9,195,80\r\n"), []byte(greet+"200 x\r\n"), cuts, byte(67))
+	f.Add([]byte(login+"PASV\r\n"), []byte(greet+"227 (192,0,2,9,195,80).\r\n"), []byte{28, 33, 255, 254, 41, 9, 255}, byte(37))
 	f.Fuzz(func(t *testing.T, client, server, cuts []byte, world byte) {
 		st, j := fuzzed(t, world)
 		st.shake()
@@ -312,7 +314,8 @@ func fuzzed(tb reporter, world byte) (*stage, judge) {
 			translating(c, terms)
 			j.client, j.server = tr.Client.Addr(), tr.Server.Addr()
 		}
-		terms.PasvPeer, j.peer = has(3), has(3)
+		terms.PasvPeer, terms.PasvKeep, terms.PortKeep = has(3), has(5), has(6)
+		j.pasvAny, j.portAny = has(3) || has(5), has(6)
 	})
 	k.translation, k.unkept = tr, has(4)
 	return newStage(k, testClient, testServer), j

@@ -6,10 +6,11 @@ const (
 	PassiveMode = "passive"
 )
 
-// What a server's 227 may name, as Settings.PasvAddress spells it.
+// What a 227 or a PORT may name, as Settings.PasvAddress and PortAddress spell it.
 const (
-	OwnAddress  = "own"  // the server's own address
-	PeerAddress = "peer" // any: the server's own is meant
+	OwnAddress  = "own"  // the announcing side's own address
+	PeerAddress = "peer" // any: the server's own is meant, and put in its place
+	KeepAddress = "keep" // any: it is translated to their own further out
 )
 
 // Config is the policy as the operator writes it: the table [policy] of the
@@ -68,11 +69,16 @@ type Settings struct {
 	// ActiveSourcePort is the port that a server must connect from in active
 	// mode, 0 for any. Default 0; RFC 959 section 3.2 has 20.
 	ActiveSourcePort *uint16 `toml:"active_source_port"`
-	// PasvAddress is "own" or "peer". With "own" a 227 that names another
+	// PasvAddress is "own", "peer" or "keep". With "own" a 227 that names another
 	// address than the server's own is refused. With "peer" that address is
 	// replaced by the server's own: for a server behind somebody else's NAT that
-	// announces its inside address, or 0.0.0.0. Default "own".
+	// announces its inside address, or 0.0.0.0. With "keep" the server's own is
+	// opened and the line stays: for a server that announces its public address,
+	// which is translated further out. Default "own".
 	PasvAddress *string `toml:"pasv_address"`
+	// PortAddress is "own" or "keep", for the address that a client names in PORT
+	// or EPRT. Default "own".
+	PortAddress *string `toml:"port_address"`
 }
 
 // ForeignPair allows a peer in Peer to announce an address in Foreign. Both are

@@ -97,9 +97,15 @@ func (c Settings) over(base settings, key string) (settings, error) {
 		s.terms.ActiveSourcePort = *c.ActiveSourcePort
 	}
 	if c.PasvAddress != nil {
-		s.terms.PasvPeer = *c.PasvAddress == PeerAddress
-		if *c.PasvAddress != OwnAddress && *c.PasvAddress != PeerAddress {
-			errs = append(errs, fmt.Errorf("%s.pasv_address: %q is none: write %q or %q", key, *c.PasvAddress, OwnAddress, PeerAddress))
+		s.terms.PasvPeer, s.terms.PasvKeep = *c.PasvAddress == PeerAddress, *c.PasvAddress == KeepAddress
+		if *c.PasvAddress != OwnAddress && !s.terms.PasvPeer && !s.terms.PasvKeep {
+			errs = append(errs, fmt.Errorf("%s.pasv_address: %q is none: write %q, %q or %q", key, *c.PasvAddress, OwnAddress, PeerAddress, KeepAddress))
+		}
+	}
+	if c.PortAddress != nil {
+		s.terms.PortKeep = *c.PortAddress == KeepAddress
+		if *c.PortAddress != OwnAddress && !s.terms.PortKeep {
+			errs = append(errs, fmt.Errorf("%s.port_address: %q is none: write %q or %q", key, *c.PortAddress, OwnAddress, KeepAddress))
 		}
 	}
 	return s, errors.Join(errs...)

@@ -24,6 +24,8 @@ type Terms struct {
 	WaitFor2xx       bool   // PORT and EPRT open with the server's 2xx only
 	ActiveSourcePort uint16 // where active data connections come from; 0: any
 	PasvPeer         bool   // whatever address a 227 names, the server's own is meant
+	PasvKeep         bool   // the same, and the line is left as it is
+	PortKeep         bool   // whatever address PORT or EPRT names, the client's own is meant
 }
 
 // Policy decides which data channels are opened. It never changes, and may be

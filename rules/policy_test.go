@@ -208,6 +208,26 @@ func TestRuleDeniesPortsInPassiveMode(t *testing.T) {
 	}
 }
 
+// A rule's address takes the place of [policy]'s as a whole.
+func TestTermsOfAddresses(t *testing.T) {
+	p := policy(t, rules.Config{
+		Settings: rules.Settings{PasvAddress: ptr("peer"), PortAddress: ptr("keep")},
+		Rules: []rules.Rule{
+			{Servers: []string{"10.0.2.3"}, Settings: rules.Settings{PasvAddress: ptr("keep"), PortAddress: ptr("own")}},
+			{Servers: []string{"10.0.2.4"}, Settings: rules.Settings{PasvAddress: ptr("own")}},
+		},
+	})
+	for server, want := range map[string]rules.Terms{
+		"10.0.2.2": {LoginRequired: true, PasvPeer: true, PortKeep: true},
+		"10.0.2.3": {LoginRequired: true, PasvKeep: true},
+		"10.0.2.4": {LoginRequired: true, PortKeep: true},
+	} {
+		if got := p.Terms(netip.MustParseAddr("10.0.1.2"), netip.MustParseAddr(server)); got != want {
+			t.Errorf("%s: got %+v, want %+v", server, got, want)
+		}
+	}
+}
+
 // TestLaw5Policy: whatever is asked, the strict policy opens only the
 // announcing peer's own address, and no port that is privileged or control's.
 func TestLaw5Policy(t *testing.T) {
@@ -262,7 +282,9 @@ func TestNewPolicyErrors(t *testing.T) {
 		{"pair of two families", rules.Config{Settings: rules.Settings{ForeignPairs: []rules.ForeignPair{{Peer: "10.0.0.1", Foreign: "::/0"}}}},
 			[]string{"policy.foreign_pairs[0]", "different families"}},
 		{"address of a 227", rules.Config{Settings: rules.Settings{PasvAddress: ptr("any")}},
-			[]string{"policy.pasv_address", `"any"`, `write "own" or "peer"`}},
+			[]string{"policy.pasv_address", `"any"`, `write "own", "peer" or "keep"`}},
+		{"address of PORT", rules.Config{Rules: []rules.Rule{{Settings: rules.Settings{PortAddress: ptr("peer")}}}},
+			[]string{"policy.rule[0].port_address", `"peer"`, `write "own" or "keep"`}},
 		{"several at once", rules.Config{
 			Settings: rules.Settings{LowestPort: ptr[uint16](0)},
 			Rules:    []rules.Rule{{Settings: rules.Settings{Modes: []string{"x"}}}},
