@@ -65,7 +65,7 @@ func (j judge) matchedLogin(at, codes []int) (in, sure bool) {
 		case reply == 0:
 			l.in, l.unproven = codes[0] != 220, l.unproven || codes[0] != 220
 		case reply > 0 && len(l.waiting) > 0:
-			if code := codes[reply]; code == 227 || code == 229 || l.mayBeLate(code) {
+			if code := codes[reply]; code == 227 || code == 229 || l.unsure(code) {
 				return false, false
 			}
 			l.answer(codes[reply])
@@ -92,9 +92,17 @@ func (l *loginJudge) command(v parser.Verb) {
 	l.spoken = true
 }
 
-// mayBeLate: the reply may be of the transfer before the PASV or EPSV that waits.
-func (l *loginJudge) mayBeLate(code int) bool {
-	return (l.waiting[0] == parser.PASV || l.waiting[0] == parser.EPSV) && (code == 225 || code == 226 || code == 250 || code == 426)
+// unsure reports whether the reply may be another's than the oldest command's: the
+// end of the transfer before, or the answer to what was sent while one runs.
+func (l *loginJudge) unsure(code int) bool {
+	ends := code == 225 || code == 226 || code == 250 || code == 426
+	switch first := l.waiting[0]; {
+	case first.Transfer():
+		return !ends && code/100 < 4
+	case first == parser.PASV || first == parser.EPSV || first == parser.PORT || first == parser.EPRT:
+		return ends
+	}
+	return false
 }
 
 func (l *loginJudge) answer(code int) {

@@ -179,28 +179,31 @@ func clearText(b []byte) (lines []string, done bool) {
 	return lines, records > 0
 }
 
-// waiting lists the verbs that the last reply, a 227 or 229, may answer: those
-// that were asked for, if one waits. Another such reply has answered an earlier
-// one; 227 may be to EPSV, but 229 is never to PASV.
+// waiting lists the verbs that the last reply, a 227 or 229, may answer, of those
+// that no such reply has answered for sure: 227 PASV, or else an EPSV that waits
+// alone; 229 EPSV.
 func (j judge) waiting(replyAt, codes []int) []parser.Verb {
-	var asked []parser.Verb
-	waiting := 0
+	waiting := make(map[parser.Verb]int)
+	last := len(replyAt) - 1
 	for i, l := range j.lines {
 		switch at := slices.Index(replyAt, i); {
 		case l.client:
-			if v := parser.ParseCommand([]byte(l.text)).Verb; v == parser.PASV || v == parser.EPSV {
-				asked = append(asked, v)
-				waiting++
-			}
-		case at >= 0 && at < len(replyAt)-1 && (codes[at] == 227 || codes[at] == 229) && waiting > 0:
-			waiting--
+			waiting[parser.ParseCommand([]byte(l.text)).Verb]++
+		case at < 0 || at == last:
+		case codes[at] == 227 && waiting[parser.PASV] > 0:
+			waiting[parser.PASV]--
+		case codes[at] == 229 || codes[at] == 227 && waiting[parser.EPSV] == 1:
+			waiting[parser.EPSV] = max(0, waiting[parser.EPSV]-1)
 		}
 	}
-	if waiting == 0 {
-		return nil
+	var may []parser.Verb
+	if waiting[parser.PASV] > 0 && codes[last] == 227 {
+		may = append(may, parser.PASV)
 	}
-	slices.Sort(asked)
-	return slices.Compact(slices.DeleteFunc(asked, func(v parser.Verb) bool { return v == parser.PASV && codes[len(codes)-1] == 229 }))
+	if waiting[parser.EPSV] > 0 {
+		may = append(may, parser.EPSV)
+	}
+	return may
 }
 
 // meantBy says which endpoint a side means, if any address is its own.
