@@ -49,7 +49,7 @@ func (t *Tracker) cutReply(now time.Time, s *session, line parser.Line, last boo
 		}
 	}
 	s.loseStep()
-	if dst, ok := enteredBy(line.Text, s.server); ok {
+	if dst, ok := namedIn(line.Text, s.server.Addr()); ok {
 		r := s.record()
 		r.Mode, r.Pinhole = Passive, Pinhole{Src: s.client.Addr(), Dst: dst}
 		t.deny(now, s, r, s.refusedOutOfStep())

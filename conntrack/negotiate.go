@@ -230,18 +230,13 @@ func namedIn(text []byte, addr netip.Addr) (named netip.AddrPort, ok bool) {
 
 func (t *Tracker) wrongSideCommand(now time.Time, s *session, text []byte) {
 	cmd := parser.ParseCommand(text)
-	parse := parser.ParseHostPort
-	switch cmd.Verb {
-	case parser.PORT:
-	case parser.EPRT:
-		parse = parser.ParseExtended
-	default:
+	if cmd.Verb != parser.PORT && cmd.Verb != parser.EPRT {
 		return
 	}
-	if endpoint, err := parse(cmd.Arg); err == nil {
+	if named := announcedBy(cmd); named.IsValid() {
 		r := s.record()
 		r.Mode, r.Command = Active, cmd.Verb.String()
-		r.Pinhole = Pinhole{Src: s.client.Addr(), Dst: endpoint.Addr}
+		r.Pinhole = Pinhole{Src: s.client.Addr(), Dst: named}
 		t.deny(now, s, r, s.unasked())
 	}
 }

@@ -36,7 +36,7 @@ func (t *Tracker) overlookLine(now time.Time, s *session, p *Packet, toServer bo
 		r.Mode, r.Command = Active, cmd.Verb.String()
 		r.Pinhole = Pinhole{Src: server.Addr(), Dst: announcedBy(cmd)}
 	} else {
-		dst, ok := enteredBy(text, server)
+		dst, ok := namedIn(text, server.Addr())
 		if !ok {
 			return
 		}
@@ -64,19 +64,6 @@ func announcedBy(cmd parser.Command) netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	return endpoint.Addr
-}
-
-// enteredBy is the endpoint that a 227 or 229 offers, false if it offers none.
-func enteredBy(text []byte, server netip.AddrPort) (netip.AddrPort, bool) {
-	switch {
-	case bytes.HasPrefix(text, []byte("227 ")):
-		endpoint, err := parser.ParsePassive(text[4:])
-		return endpoint.Addr, err == nil
-	case bytes.HasPrefix(text, []byte("229 ")):
-		endpoint, err := parser.ParseExtendedPassive(text[4:])
-		return netip.AddrPortFrom(server.Addr(), endpoint.Addr.Port()), err == nil
-	}
-	return netip.AddrPort{}, false
 }
 
 // strayID is the flow id of a connection that is not followed: that of the
