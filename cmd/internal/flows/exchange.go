@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"syscall"
 	"time"
 
@@ -44,6 +45,9 @@ func exchange(conn *netlink.Conn, req netlink.Message, each func(Flow)) error {
 	}
 	for buf := make([]byte, maxDatagram); ; {
 		n, err := receive(raw, buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("the kernel did not answer in time: %w", err)
+		}
 		if err != nil {
 			return err
 		}

@@ -45,7 +45,7 @@ func untracked(rs *ruleset, cfg Config) []Row {
 // of ours. Its rules see the SYNs that the rules in notracked kept out of
 // conntrack, or all of them.
 func synproxies(rs *ruleset, cfg Config, notracked []reaches) []Row {
-	const name, what = "synproxy", "the clients of port %d in their server's place (SYNPROXY): nothing of these sessions is read, and nothing is recorded"
+	const name, what = "synproxy", "the clients of port %d in their server's place (SYNPROXY): nothing of these sessions is followed, and nothing opens for them"
 	find := func(state uint32) []reaches {
 		return wherever(rs, cfg, []uint32{input, forward}, func(family uint8, c *chain) []packet {
 			return cfg.requests(c, packet{family: family, state: state, flags: syn})
