@@ -19,6 +19,9 @@ type Pinhole struct {
 	// SeenAs is the source that Dst sees if that is not Src (SNAT). Invalid: it
 	// is not translated.
 	SeenAs netip.Addr
+	// Mark is what its connection has in its conntrack mark before it is routed, as
+	// its control connection has it. 0: nothing.
+	Mark uint32
 	// Control is the control connection that agreed on it, as its client sends
 	// (conntrack's original direction: before any translation), and ControlReply
 	// what comes back, as its server sends.

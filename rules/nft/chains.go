@@ -13,6 +13,9 @@ const (
 	// controlPriority is after the operator's filter (0), so that what is
 	// read is what passed.
 	controlPriority = 50
+	// marksPriority is right after conntrack, before any chain of the operator that
+	// asks for a mark (mangle, -150), and before the packet is routed.
+	marksPriority = -199
 	// acksPriority is before conntrack looks at sequence numbers and
 	// acknowledgements, and after fragments are put together (-400).
 	acksPriority = -300
@@ -66,6 +69,7 @@ func chains(c *Config, xtables bool) []chain {
 	elsewhere := notLoopback(expr.MetaKeyIIF)
 	out := []chain{
 		{"acks_prerouting", filterChain, unix.NF_INET_PRE_ROUTING, acksPriority, acksRules(c, xtables, elsewhere...)},
+		{"marks_prerouting", filterChain, unix.NF_INET_PRE_ROUTING, marksPriority, marksRules(c)},
 		{"translate_prerouting", natChain, unix.NF_INET_PRE_ROUTING, dnatPriority, destinationRules(c)},
 	}
 	add := func(name string, hook uint32, rewritten, control []rule) {
@@ -82,6 +86,7 @@ func chains(c *Config, xtables bool) []chain {
 		add("output", unix.NF_INET_LOCAL_OUT, rewriteRules(c, xtables), output)
 		out = append(out,
 			chain{"acks_output", filterChain, unix.NF_INET_LOCAL_OUT, acksPriority, acksRules(c, xtables)},
+			chain{"marks_output", filterChain, unix.NF_INET_LOCAL_OUT, marksPriority, marksRules(c)},
 			chain{"translate_output", natChain, unix.NF_INET_LOCAL_OUT, dnatPriority, destinationRules(c)},
 			chain{"translate_input", natChain, unix.NF_INET_LOCAL_IN, snatPriority, sourceRules(c)})
 	}

@@ -21,8 +21,9 @@ type slot struct {
 // element is what a set has, or is to have, in a slot.
 type element struct {
 	slot
-	to netip.AddrPort // in a map; of snat the address only
-	id string         // its comment
+	to   netip.AddrPort // in a map; of snat the address only
+	id   string         // its comment
+	mark uint32         // in a map of marks
 }
 
 // elements returns what the kernel is to hold for p: first the pinhole, then
@@ -33,10 +34,17 @@ func elements(p rules.Pinhole) []element {
 	}
 	out := []element{{slot: at(pinholes, p.Dst), id: p.ID}}
 	if p.Outside.IsValid() {
-		out = append(out, element{at(dnat, p.Outside), p.Dst, p.ID})
+		out = append(out, element{slot: at(dnat, p.Outside), to: p.Dst, id: p.ID})
 	}
 	if p.SeenAs.IsValid() {
-		out = append(out, element{at(snat, p.Dst), netip.AddrPortFrom(p.SeenAs, 0), p.ID})
+		out = append(out, element{slot: at(snat, p.Dst), to: netip.AddrPortFrom(p.SeenAs, 0), id: p.ID})
+	}
+	if p.Mark != 0 {
+		sentTo := p.Dst
+		if p.Outside.IsValid() {
+			sentTo = p.Outside
+		}
+		out = append(out, element{slot: at(marks, sentTo), id: p.ID, mark: p.Mark})
 	}
 	return out
 }
@@ -125,6 +133,9 @@ func (e element) encodeData(ae *netlink.AttributeEncoder) {
 
 // data is what a map has in e's slot: each field padded to 32 bits.
 func (e element) data() []byte {
+	if e.set.purpose == marks {
+		return native(e.mark | candidateMark)
+	}
 	b := e.to.Addr().AsSlice()
 	if e.set.purpose == dnat {
 		b = appendPort(b, e.to.Port())

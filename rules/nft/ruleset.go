@@ -85,9 +85,10 @@ func pinholeRules(c *Config) []rule {
 		exprs := append(loneSYN(expr.CtStateBitNEW), marked(c.Mark, 0)...)
 		exprs = append(exprs, s.load()...)
 		exprs = append(exprs, &expr.Lookup{SourceRegister: 1, SetName: s.name()})
-		exprs = append(exprs, orMark(c.Mark)...)
+		exprs = append(exprs, setMark(c.Mark, candidateMark)...)
 		out = append(out, rule{exprs: exprs})
 	}
+	out = append(out, candidateRules(c)...)
 	return append(out, reopenRules(c)...)
 }
 

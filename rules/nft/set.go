@@ -17,6 +17,7 @@ const (
 	pinholes  purpose = "pinholes"  // what is let in
 	dnat      purpose = "dnat"      // map: where that goes, by where it was sent to
 	snat      purpose = "snat"      // map: which source that gets
+	marks     purpose = "marks"     // map: the control connection's mark, by where a connection was sent to
 	rewritten purpose = "rewritten" // directions of rewritten sessions
 )
 
@@ -31,7 +32,7 @@ type set struct {
 // sets returns the sets of a table, in their order in it.
 func sets(c *Config) []set {
 	var out []set
-	for _, p := range []purpose{pinholes, dnat, snat} {
+	for _, p := range []purpose{pinholes, dnat, snat, marks} {
 		out = append(out, c.sets(p)...)
 	}
 	return append(out, c.sets(rewritten)...)
@@ -66,7 +67,7 @@ func (s set) flags() uint32 {
 	switch s.purpose {
 	case pinholes:
 		return unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL | nftSetExpr
-	case dnat:
+	case dnat, marks:
 		return unix.NFT_SET_TIMEOUT | unix.NFT_SET_MAP | nftSetExpr
 	case snat:
 		return unix.NFT_SET_TIMEOUT | unix.NFT_SET_MAP
@@ -85,6 +86,10 @@ func (s set) exprs() []expr.Any {
 			&expr.Counter{},
 			&expr.Limit{Type: expr.LimitTypePkts, Rate: 1, Unit: expr.LimitTimeDay, Burst: 1},
 		}
+	case marks:
+		return []expr.Any{
+			&expr.Limit{Type: expr.LimitTypePkts, Rate: 1, Unit: expr.LimitTimeDay, Burst: 1},
+		}
 	case dnat:
 		// An operator may let all pass that was translated: of several SYNs at
 		// once one is. A SYN that is lost on the way from here to the pinhole
@@ -101,6 +106,7 @@ const (
 	typeIPv4Addr    = 7
 	typeIPv6Addr    = 8
 	typeInetService = 13
+	typeMark        = 19
 )
 
 // concatenated is the type of several fields: six bits for each.
@@ -132,8 +138,11 @@ func (s set) keyType() (typ, length uint32) {
 // dataType returns the type and the length of what a map holds at a key.
 func (s set) dataType() (typ, length uint32) {
 	addr, n := s.addr()
-	if s.purpose == dnat {
+	switch s.purpose {
+	case dnat:
 		return concatenated(addr, typeInetService), n + 4
+	case marks:
+		return typeMark, 4
 	}
 	return addr, n
 }

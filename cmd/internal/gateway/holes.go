@@ -62,6 +62,7 @@ type change struct {
 type holes struct {
 	ways    []way // in the order in which they are tried
 	keeper  *keeper
+	marks   *marks // nil: connections inherit none
 	changes *mailbox[change]
 	clock   func() time.Time
 	log     *slog.Logger
@@ -97,6 +98,7 @@ func (h *holes) open(hole rules.Pinhole, kept *conntrack.Kept, s *shard) (answer
 			return answer{}, err
 		}
 	}
+	hole.Mark = h.marks.inherited(hole.Control)
 	var failed error
 	for _, w := range h.ways {
 		err := w.Add(hole, h.clock())

@@ -141,6 +141,15 @@ func (g *Gateway) ways() []way {
 // logPatience is how long a batch of the trail waits for the audit log.
 const logPatience = time.Second
 
+// inherits is what data connections have of their control connections' marks:
+// nothing that is ours.
+func (g *Gateway) inherits() *marks {
+	if g.config.Observe {
+		return nil
+	}
+	return &marks{kernel: g.kernel, ours: g.config.Mark | controlMark | nft.ReopenMark, log: g.log}
+}
+
 func openTrail(c config.Config, file *audit.Log, log *slog.Logger) (*trail.Trail, error) {
 	return trail.Open(filepath.Join(c.StateDir, trail.FileName), trail.Config{
 		Keep: time.Duration(c.Audit.KeepDays) * 24 * time.Hour, MaxBytes: int64(c.Audit.MaxSizeMB) << 20, Log: audit.Backwards(c.AuditLog),
@@ -167,7 +176,7 @@ func (g *Gateway) bind() error {
 
 func (g *Gateway) assemble(policy *rules.Policy) {
 	ways := g.ways()
-	g.holes = &holes{ways: ways, keeper: g.keeper, changes: newMailbox[change](), clock: time.Now, log: g.log}
+	g.holes = &holes{ways: ways, keeper: g.keeper, marks: g.inherits(), changes: newMailbox[change](), clock: time.Now, log: g.log}
 	g.guard = &guard{table: helped{g.table, g.expect}, clock: time.Now, log: g.log, changed: make(chan string, 1)}
 	g.asks = &translations{kernel: g.kernel, twice: &twice{}, questions: newMailbox[question](), log: g.log}
 	g.outside = conntrack.NewOutside(g.config.NAT.Ports[0], g.config.NAT.Ports[1])

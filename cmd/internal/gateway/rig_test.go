@@ -78,7 +78,7 @@ func startRig(t *testing.T, policy conntrack.Policy, first *fakeBackend, held ..
 	}
 	r.table, r.nat = &fakeRewriter{have: map[rules.Tuple]bool{}}, &fakeTranslator{}
 	r.keeper = &keeper{table: r.table, dir: dir, routes: &routes{}, have: map[connection][]rules.Tuple{}, owners: map[rules.Tuple]connection{}, log: log}
-	h := &holes{ways: r.ways(), keeper: r.keeper, changes: newMailbox[change](), clock: time.Now, log: log}
+	h := &holes{ways: r.ways(), keeper: r.keeper, marks: &marks{kernel: r.kernel, ours: 0x70000000, log: log}, changes: newMailbox[change](), clock: time.Now, log: log}
 	questions := &translations{kernel: r.nat, twice: &twice{}, questions: newMailbox[question](), log: log}
 	joins := &joinable{}
 	r.book = filepath.Join(t.TempDir(), "sessions")
