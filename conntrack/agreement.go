@@ -97,6 +97,9 @@ func (t *Tracker) clientLine(now time.Time, s *session, line parser.Line) {
 		if s.joined {
 			t.logout(now, s, Logout)
 		}
+		out.alone = s.owesNothing()
+	case parser.PASS, parser.ACCT:
+		out.alone = s.owesNothing()
 	case parser.PASV:
 		out.quiet, s.asked = s.quiet(), true
 	case parser.EPSV:

@@ -168,6 +168,7 @@ func TestLaw5(t *testing.T) {
 				want: "deny not_logged_in PORT 10.0.1.2:50000"},
 			{name: "once out of step", script: "login\nC! NOOP\nS: 200 x\nC: NOOP\nS: 200 x\nC: NOOP\nS: 200 x\nC: USER v | NOOP\nS: 200 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
 		}},
+		{"not logged in: the same behind others not answered, passed over, or forgotten out of step", loginsBehindOthers()},
 		{"not logged in: any other 2xx to PASS, ACCT", []dialogue{
 			{name: "PASS 202 before USER", script: "S: 220 x\nC: PASS p\nS: 202 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
 			{name: "PASS 230 before USER", script: "S: 220 x\nC: PASS p\nS: 230 x\nC: " + port, want: "deny not_logged_in PORT 10.0.1.2:50000"},
@@ -693,4 +694,25 @@ func unpassable() []dialogue {
 		name: "asked before all was heard", want: "deny out_of_step PASV 10.0.2.2:50000\n" + opensPASV,
 		script: "login\nC: NOOP\nS early 150\nC: PASV\nS: " + entering + "\nC: PASV\nS: " + entering,
 	})
+}
+
+// loginsBehindOthers are logins whose replies are another command's.
+func loginsBehindOthers() []dialogue {
+	const denied = "deny not_logged_in PORT 10.0.1.2:50000"
+	passed := "login\nC: NOOP\nC: PASV\nS: " + entering + "\n"
+	shut := opensPASV + "\nclose logout PASV 50000\n"
+	return []dialogue{
+		{name: "NOOP passed over, 200 late at PASS", script: passed + "C: USER v\nS: 331 x\nC: PASS p\nS: 200 late | 530 x\nC: " + port, want: shut + denied},
+		{name: "NOOP passed over, 200 late at USER", script: passed + "C: USER v\nS: 200 late | 331 x\nC: " + port, want: shut + denied},
+		{name: "NOOP passed over, 200 late at ACCT", script: passed + "C: USER v\nS: 332 x\nC: ACCT a\nS: 200 late | 530 x\nC: " + port, want: shut + denied},
+		{name: "NOOP passed over, and a login", script: passed + "C: USER v\nS: 331 x\nC: PASS p\nS: 230 x\nC: " + port, want: shut + opensPORT},
+		{name: "NOOP passed over by 150", script: "login\nC: NOOP\nC: RETR a\nS: 150 x | 226 x\nC: USER v\nS: 331 x\nC: PASS p\nS: 200 late | 530 x\nC: " + port, want: denied},
+		{name: "NOOP never answered", script: "login\nC: NOOP\nC: USER v\nS: 331 x\nC: NOOP\nS: 200 x\nC: " + port, want: denied},
+		{name: "while a transfer runs, USER 331", script: "login\nC: RETR a\nS: 150 x\nC: USER v\nS: 331 x\nC: NOOP\nS: 200 x\nC: " + port, want: denied},
+		{name: "while a transfer runs, USER 530", script: "login\nC: RETR a\nS: 150 x\nC: USER v\nS: 530 x\nC: NOOP\nS: 200 x\nC: " + port, want: denied},
+		{name: "while a transfer runs, PASS 503", script: "S: 220 x\nC: USER u\nS: 331 x\nC: RETR a\nS: 150 x\nC: PASS p\nS: 503 x\nC: NOOP\nS: 200 x\nC: " + port, want: denied},
+		{name: "too many commands, 200 late", script: "login\nC: RETR a | NOOP | ABOR\nC: USER v\nS: 200 late | 331 x\nC: " + port, want: denied,
+			change: func(c *Config, _ *Terms) { c.Limits.Commands = 2 }},
+		{name: "a blank line is none", script: "S: 220 x\nC: \"\\r\\n\"\nC: USER u\nS: 200 x\nC: " + port, want: opensPORT},
+	}
 }

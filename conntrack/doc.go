@@ -33,6 +33,9 @@
 //	                         the same while others wait,  none
 //	                         if a line was not text and
 //	                         CR LF, or once out of step
+//	                         the same behind others not   none
+//	                         answered, passed over, or
+//	                         forgotten out of step
 //	                         any other 2xx to PASS, ACCT  none
 //	                         331, 332; 220 to HOST        none
 //	                         PORT, EPRT, 227, 229         denied, not_logged_in

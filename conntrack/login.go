@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"ftpinhole/parser"
@@ -33,7 +34,7 @@ func (s *session) greeting(code int) {
 
 // loginAnswered takes the answer to USER, PASS or ACCT.
 func (t *Tracker) loginAnswered(now time.Time, s *session, cmd command, code int) {
-	isLogin := s.isLogin(cmd.verb, code)
+	isLogin := s.isLogin(cmd, code)
 
 	// RFC 959 4.1.1: the former user is flushed.
 	user := cmd.verb == parser.USER && (code/100 == 2 || code/100 == 3)
@@ -74,23 +75,32 @@ func loginBehind(code int) loginStep {
 // isLogin reports whether the answer to USER, PASS or ACCT says that the user is
 // logged in. Clients take any 2xx for that; but 200 and 202 are also what a
 // server says to a command that it does nothing for, so that they count only for
-// the command that the server has asked for.
-func (s *session) isLogin(v parser.Verb, code int) bool {
+// the command that the server has asked for, and that did not wait behind others.
+func (s *session) isLogin(cmd command, code int) bool {
 	switch {
-	case v != parser.USER && s.login == noUser:
+	case cmd.verb != parser.USER && s.login == noUser:
 		return false
 	case code == 230 || code == 232:
 		return true
-	case code/100 != 2 || code == 221 || code == 225 || code == 226 || !s.certain():
+	case code/100 != 2 || code == 221 || code == 225 || code == 226 || !cmd.alone || !s.certain():
 		return false // 221 says good-bye, 225 and 226 are of a transfer
 	}
-	switch v {
+	switch cmd.verb {
 	case parser.USER:
 		return code != 220 // a second greeting, or HOST's
 	case parser.PASS:
 		return s.login == wantsPassword
 	}
 	return s.login == wantsAccount
+}
+
+// owesNothing reports whether the server has to answer nothing but a login. The
+// reply to anything else may be late or never come: then the login is matched to
+// one that says nothing of it.
+func (s *session) owesNothing() bool {
+	return s.step == inStep && s.skipped == 0 && !slices.ContainsFunc(s.outstanding, func(c command) bool {
+		return !c.blank && c.verb != parser.USER && c.verb != parser.PASS && c.verb != parser.ACCT
+	})
 }
 
 // certain reports whether the reply in hand is surely the answer to the command

@@ -19,6 +19,7 @@ type command struct {
 	marks   bool // its reply puts the session in step again
 	blank   bool // an empty line: some servers answer it, some do not
 	all     bool // EPSV ALL
+	alone   bool // of a login: when it was sent, no reply to anything else was owed
 	// inferred: its reply was matched by passing others over.
 	inferred bool
 	user     string
