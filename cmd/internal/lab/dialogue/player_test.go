@@ -48,12 +48,15 @@ func (r result) err() error {
 }
 
 // prepare gives both sides the addresses of the worlds, and the gateway routes
-// to the networks that the lab does not have.
+// to them. A route has one neighbour, whoever is behind it: all namespaces share
+// a table of 1024 (gc_thresh3), which two labs with as many neighbours as
+// addresses would fill.
 func prepare(t *testing.T, l *lab.Lab, worlds []dialogue.World) {
 	t.Helper()
 	routes := ""
-	for network := 1; network <= (len(worlds)-1)/hosts; network++ {
-		routes += fmt.Sprintf("route replace 10.%d.1.0/24 dev client\nroute replace 10.%[1]d.2.0/24 dev server\n", network)
+	for network := range (len(worlds)-1)/hosts + 1 {
+		routes += fmt.Sprintf("route replace 10.%d.1.0/24 via %v\nroute replace 10.%[1]d.2.0/24 via %[3]v\n",
+			1+network, lab.Address(lab.Client, 4), lab.Address(lab.Server, 4))
 	}
 	batch(t, l, lab.Gateway, routes)
 

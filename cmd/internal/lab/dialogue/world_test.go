@@ -16,8 +16,8 @@ var controlPorts = []uint16{21, 2121}
 const hosts = 240
 
 // worldOf gives a dialogue addresses of its own, so that all can be played at
-// once and nobody's refusals are counted together with another's. The first
-// networks are the lab's, and the gateway has to learn of the others.
+// once and nobody's refusals are counted together with another's. The gateway
+// has to learn of these networks: see prepare.
 func worldOf(number int, ipv6 bool) dialogue.World {
 	if ipv6 {
 		return dialogue.World{
@@ -28,8 +28,8 @@ func worldOf(number int, ipv6 bool) dialogue.World {
 		}
 	}
 	return dialogue.World{
-		Client:      netip.AddrFrom4([4]byte{10, byte(number / hosts), 1, byte(10 + number%hosts)}),
-		Server:      netip.AddrFrom4([4]byte{10, byte(number / hosts), 2, byte(10 + number%hosts)}),
+		Client:      netip.AddrFrom4([4]byte{10, byte(1 + number/hosts), 1, byte(10 + number%hosts)}),
+		Server:      netip.AddrFrom4([4]byte{10, byte(1 + number/hosts), 2, byte(10 + number%hosts)}),
 		OtherClient: netip.MustParseAddr("10.0.1.3"),
 		OtherServer: netip.MustParseAddr("10.0.2.3"),
 	}
