@@ -133,9 +133,9 @@ func TestLaw4LengthenRace(t *testing.T) {
 				l.server.listen(t, port)
 				table := l.gateway.installed(t, forward())
 				const atOnce = 4
-				trials := 250
+				trials := 120
 				if p.Outside.IsValid() { // a second each where the first SYN is lost
-					trials = 60
+					trials = 25
 				}
 				before, after := 0, 0
 				for trial := range trials {

@@ -74,7 +74,7 @@ func TestLaw4MarkedOneOfFour(t *testing.T) {
 	table := l.gateway.installed(t, forward())
 	p := pinhole("", client4, data4)
 	p.Mark = 0x5
-	for trial := range 150 {
+	for trial := range 100 {
 		p.ID = fmt.Sprintf("t-%d", trial)
 		add(t, table, p)
 		if through := l.client.race(t, netip.MustParseAddrPort(data4), 4); through != 1 {
