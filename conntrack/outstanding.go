@@ -37,10 +37,10 @@ func (c *command) passive() bool {
 // idle reports whether no reply to the command changes anything.
 func (c *command) idle() bool {
 	switch c.verb {
-	case parser.Other, parser.HOST, parser.MLST, parser.CCC:
+	case parser.Unknown, parser.Other, parser.HOST, parser.MLST, parser.CCC:
 		return true
 	}
-	return c.verb == parser.Unknown && c.blank
+	return false
 }
 
 // mayLackReply reports whether servers are known to leave the command without an
@@ -63,7 +63,7 @@ func (a *agreement) continues(c *command) bool {
 		return false
 	}
 	last := &a.outstanding[len(a.outstanding)-1]
-	return c.idle() && last.idle() && c.blank == last.blank && c.trusted == last.trusted &&
+	return c.idle() && last.idle() && c.blank == last.blank && c.bears() == last.bears() && c.trusted == last.trusted &&
 		!c.marks && !last.marks && last.more < maxRun-1
 }
 

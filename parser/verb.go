@@ -169,7 +169,7 @@ func verbOf(name []byte) Verb {
 		"MFMT", "MFCT", "MFF", // draft-somers-ftp-mfxx
 		"HASH", "RANG", // draft-bryan-ftp-hash, -range
 		"XCRC", "XMD5", "XSHA", "XSHA1", "XSHA256", "XSHA512", "MD5", "MMD5",
-		"AVBL", "CLNT", "COMB", "CPSV", "CSID", "DSIZ", "MACB", "RMDA", "SPSV", "SSCN", "THMB":
+		"AVBL", "CLNT", "COMB", "CPSV", "CSID", "DSIZ", "MACB", "PRET", "RMDA", "SPSV", "SSCN", "THMB", "XDUPE":
 		return Other
 	}
 	return Unknown
