@@ -87,19 +87,16 @@ func (s *session) mayName(d *direction, text []byte) int {
 		}
 		return argument(text, cmd)
 	}
-	asks := parser.PASV
+	asker := -1
 	switch {
 	case len(text) < 5:
-		return -1
 	case bytes.HasPrefix(text, []byte("227 ")):
+		asker = s.asker(227)
 	case bytes.HasPrefix(text, []byte("229 ")):
-		asks = parser.EPSV
-	default:
-		return -1
+		asker = s.asker(229)
 	}
-	asked := slices.ContainsFunc(s.outstanding, func(c command) bool { return c.verb == asks && c.trusted })
 	// Of a joined session this very reply is the proof that it speaks FTP.
-	if !asked || s.forbidden(true, s.ftp || s.joined) != "" {
+	if asker < 0 || !s.outstanding[asker].trusted || s.forbidden(true, s.ftp || s.joined) != "" {
 		return -1
 	}
 	return 4

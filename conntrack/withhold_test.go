@@ -212,6 +212,29 @@ func TestLaw1ReplyCut(t *testing.T) {
 	st.stop()
 }
 
+// It is, wherever it is cut, whichever command it answers.
+func TestLaw1ReplyCutAnywhere(t *testing.T) {
+	const line, want = "227 Entering (10,0,2,2,195,80)\r\n", "227 Entering (203,0,113,5,195,80)\r\n"
+	for before, opens := range map[string]string{
+		"C: PASV": opensPASV, "C: EPSV": "open EPSV 10.0.2.2:50000",
+		"C: NOOP\nC: PASV": opensPASV, "C: NOOP\nC: EPSV": "open EPSV 10.0.2.2:50000",
+	} {
+		for cut := 1; cut < len(line); cut++ {
+			st := loggedIn(t, Translation{Server: published, Client: testClient}, nil)
+			st.play(before)
+			first := st.says("S", line[:cut], 0)
+			second := st.says("S", line[cut:], 0)
+			if got := string(first.Payload) + string(second.Payload); got != want {
+				t.Errorf("%q, cut at %d: %q left", before, cut, got)
+			}
+			if got := told(st.records); !slices.Equal(got, []string{opens}) {
+				t.Errorf("%q, cut at %d: told %q", before, cut, got)
+			}
+			st.stop()
+		}
+	}
+}
+
 // A line that cannot be kept back, as the kernel fails, goes on as it came.
 func TestLaw1WithheldKernelFails(t *testing.T) {
 	st := loggedIn(t, behindNAT, nil)
