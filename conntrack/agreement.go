@@ -190,4 +190,9 @@ func (t *Tracker) serverLine(now time.Time, s *session, line parser.Line) {
 	}
 }
 
-func bounded(b []byte, n int) string { return string(b[:min(len(b), n)]) }
+// bounded is a name of the wire's as it is recorded. It ends at a CR within the
+// line: to some servers the next line begins there, a password perhaps.
+func bounded(b []byte, n int) string {
+	name, _, _ := bytes.Cut(b, []byte("\r"))
+	return string(name[:min(len(name), n)])
+}

@@ -378,6 +378,34 @@ func TestLaw7NoPasswords(t *testing.T) {
 	}
 }
 
+// Some servers take a CR alone for the end of a line: then what follows a name may
+// be PASS.
+func TestLaw7NoPasswordsBehindCR(t *testing.T) {
+	st := newStage(newKernel(t, nil), testClient, testServer)
+	st.shake()
+	st.play(`
+		S: 220 x
+		C: "USER u\rPASS hunter2\r\n"
+		S: 331 x | 230 x
+		C: PASS hunter2
+		S: 230 x
+		C: PASV
+		S: ` + entering + `
+		C: "RETR a\rUSER v\rPASS hunter2\r\n"
+		use 40001`)
+	st.stop()
+	named := false
+	for _, r := range st.records {
+		if strings.Contains(fmt.Sprintf("%+v", r), "hunter2") {
+			t.Errorf("a password is in %+v", r)
+		}
+		named = named || r.User == "u" && r.Transfer == "RETR" && r.Path == "a"
+	}
+	if !named {
+		t.Errorf("no record has the user and the path: %+v", st.records)
+	}
+}
+
 func TestLaw7TransferIsNamed(t *testing.T) {
 	passive := "C: PASV\nS: " + entering + "\n"
 	const used = "use 20\nestablished\nended"
