@@ -97,9 +97,11 @@ func (t *Tracker) clientLine(now time.Time, s *session, line parser.Line) {
 		if s.joined {
 			t.logout(now, s, Logout)
 		}
-		out.alone = s.owesNothing()
+		out.alone, out.quiet = s.owesNothing(), s.quiet()
 	case parser.PASS, parser.ACCT:
-		out.alone = s.owesNothing()
+		out.alone, out.quiet = s.owesNothing(), s.quiet()
+	case parser.QUIT:
+		out.quiet = s.quiet()
 	case parser.PASV:
 		out.quiet, s.asked = s.quiet(), true
 	case parser.EPSV:

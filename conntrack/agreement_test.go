@@ -329,6 +329,7 @@ func TestLaw5(t *testing.T) {
 			{name: "as many as were passed over", script: "login\nC: NOOP\nC: PASV\nS: " + entering + "\nC: EPSV\nS: 200 x | 200 x | 229 x (|||50001|)",
 				want: opensPASV + "\ndeny unrequested 10.0.2.2:50001"},
 		}},
+		{"USER, PASS, ACCT, QUIT behind commands without effect, not answered: 331; 332; 230, 232; 221, if the client had all of the server's when it asked", loginsBehindIdle()},
 		{"PORT, a transfer behind commands not answered: 125, 150", []dialogue{
 			{name: "NOOP unanswered, ten transfers", change: func(c *Config, _ *Terms) { c.Limits.Commands = 4 },
 				script: "login" + strings.Repeat("\nC: "+port+"\nS: 200 x\nC: RETR a\nS: 150 x\nC: NOOP\nS: 226 x", 10),
@@ -717,5 +718,31 @@ func loginsBehindOthers() []dialogue {
 		{name: "too many commands, 200 late", script: "login\nC: RETR a | NOOP | ABOR\nC: USER v\nS: 200 late | 331 x\nC: " + port, want: denied,
 			change: func(c *Config, _ *Terms) { c.Limits.Commands = 2 }},
 		{name: "a blank line is none", script: "S: 220 x\nC: \"\\r\\n\"\nC: USER u\nS: 200 x\nC: " + port, want: opensPORT},
+	}
+}
+
+// loginsBehindIdle are logins, and QUIT, behind commands that the server never
+// answers, and what is none.
+func loginsBehindIdle() []dialogue {
+	const denied = "deny not_logged_in PORT 10.0.1.2:50000"
+	return []dialogue{
+		{name: "331, PORT before PASS", script: "login\nC: NOOP\nC: USER v\nS: 331 x\nC: " + port, want: denied},
+		{name: "331, what was open", script: "login\nC: " + port + "\nS: 200 x\nC: NOOP\nC: USER v\nS: 331 x", want: opensPORT + "\nclose logout PORT 50000"},
+		{name: "331, many", script: "login\nC: NOOP\nC: SIZE a\nC: \"\\r\\n\"\nC: MLST a\nC: USER v\nS: 331 x\nC: " + port, want: denied},
+		{name: "230 to USER", script: "login\nC: NOOP\nC: USER v\nS: 230 x\nC: " + port, want: opensPORT},
+		{name: "232 to PASS", script: "S: 220 x\nC: USER u\nS: 331 x\nC: NOOP\nC: PASS p\nS: 232 x\nC: PASV\nS: " + entering, want: opensPASV},
+		{name: "230 to ACCT", script: "S: 220 x\nC: USER u\nS: 332 x\nC: NOOP\nC: ACCT a\nS: 230 x\nC: PASV\nS: " + entering, want: opensPASV},
+		{name: "332 to PASS", script: "S: 220 x\nC: USER u\nS: 331 x\nC: NOOP\nC: PASS p\nS: 332 x\nC: " + port + "\nS: 530 x\nC: ACCT a\nS: 230 x\nC: " + port,
+			want: denied + "\n" + opensPORT},
+		{name: "a command before the login, PASV", script: "S: 220 x\nC: CLNT x\nC: USER u\nS: 331 x\nC: PASS p\nS: 230 x\nC: PASV\nS: " + entering, want: opensPASV},
+		{name: "a command before the login, EPSV", script: "S: 220 x\nC: OPTS UTF8 ON\nC: USER u\nS: 331 x\nC: PASS p\nS: 230 x\nC: EPSV\nS: " + extended, want: opensEPSV},
+		{name: "the password is refused", script: "login\nC: NOOP\nC: USER v\nS: 331 x\nC: PASS p\nS: 530 x\nC: " + port, want: denied},
+		{name: "221", script: "login\nC: " + port + "\nS: 200 x\nC: NOOP\nC: QUIT\nS: 221 x\nC: " + port, want: opensPORT + "\nclose logout PORT 50000\n" + denied},
+		{name: "200 to PASS is none", script: "S: 220 x\nC: CLNT x\nC: USER u\nS: 331 x\nC: PASS p\nS: 200 x\nC: " + port, want: denied},
+		{name: "230 to another command", script: "S: 220 x\nC: USER u\nS: 331 x\nC: NOOP\nS: 230 x\nC: " + port, want: denied},
+		{name: "230, asked before all was heard", script: "S: 220 x\nC: USER u\nS: 331 x\nC: NOOP\nS early 150\nC: PASS p\nS: 230 x\nC: " + port, want: denied},
+		{name: "each its own", script: "login\nC: NOOP\nC: USER v\nS: 200 x | 331 x\nC: PASS p\nS: 230 x\nC: " + port, want: opensPORT},
+		{name: "behind REIN", script: "login\nC: REIN\nC: USER v\nS: 230 x\nC: " + port, want: denied},
+		{name: "behind what is not understood", script: "S: 220 x\nC: NOOP\nC: xyzzy\nC: USER v\nS: 230 x\nC: " + port, want: denied},
 	}
 }

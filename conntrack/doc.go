@@ -60,6 +60,9 @@
 //	                         QUIT, AUTH, ADAT, OPEN, EPSV
 //	                         ALL or none of FTP's is one
 //	                         another 2xx, 3xx after that  to one of those: none
+//	USER, PASS, ACCT, QUIT   331; 332; 230, 232; 221, if  to it, the others passed over
+//	behind commands without  the client had all of the
+//	effect, not answered     server's when it asked
 //	PORT, a transfer behind  125, 150                     PORT agreed to, the others passed over
 //	commands not answered
 //	a transfer that runs,    2xx, 3xx but 225, 226, 250   to what was sent behind it

@@ -96,7 +96,12 @@ func (l *loginJudge) command(v parser.Verb) {
 // end of the transfer before, or the answer to what was sent while one runs.
 func (l *loginJudge) unsure(code int) bool {
 	ends := code == 225 || code == 226 || code == 250 || code == 426
+	login := code == 230 || code == 232 || code == 331 || code == 332 || code == 221
 	switch first := l.waiting[0]; {
+	case first == parser.Other || first == parser.HOST || first == parser.MLST || first == parser.CCC:
+		return login && slices.ContainsFunc(l.waiting, func(v parser.Verb) bool {
+			return v == parser.USER || v == parser.PASS || v == parser.ACCT || v == parser.QUIT
+		})
 	case first.Transfer():
 		return !ends && code/100 < 4
 	case first == parser.PASV || first == parser.EPSV || first == parser.PORT || first == parser.EPRT:

@@ -92,6 +92,9 @@ func (s *session) answered(code int) (command, bool) {
 	if i := s.asker(code); i >= 0 {
 		return s.passOver(i), true
 	}
+	if i := s.loginBehindIdle(code); i >= 0 {
+		return s.passOver(i), true
+	}
 
 	marks := false
 	for len(s.outstanding) > 0 {
@@ -134,6 +137,37 @@ func (s *session) asker(code int) int {
 // requestOf is the place of the first request with this verb, or -1.
 func (s *session) requestOf(asks parser.Verb) int {
 	return slices.IndexFunc(s.outstanding, func(c command) bool { return c.verb == asks && c.passive() })
+}
+
+// loginBehindIdle finds the command of a login, or QUIT, that a reply answers which
+// answers nothing else (RFC 959 5.4), if only commands without effect stand before
+// it; it is -1 if there is none. Matched to one of those, it would leave the
+// former user logged in. As with asker, the client had all that the server had
+// sent, or the reply may be an earlier command's.
+func (s *session) loginBehindIdle(code int) int {
+	i := slices.IndexFunc(s.outstanding, func(c command) bool {
+		return c.bears() || !c.idle() && !c.mayLackReply()
+	})
+	if i > 0 && s.outstanding[i].quiet && answersLogin(s.outstanding[i].verb, code) {
+		return i
+	}
+	return -1
+}
+
+// answersLogin reports whether the reply is one to the verb, and to no command
+// without effect.
+func answersLogin(v parser.Verb, code int) bool {
+	switch code {
+	case 331:
+		return v == parser.USER
+	case 332:
+		return v == parser.USER || v == parser.PASS
+	case 230, 232:
+		return v == parser.USER || v == parser.PASS || v == parser.ACCT
+	case 221:
+		return v == parser.QUIT
+	}
+	return false
 }
 
 func asksPassive(c command) bool { return c.passive() }
