@@ -314,6 +314,8 @@ func TestLaw5(t *testing.T) {
 			{name: "a transfer's end unanswered", script: "login\nC: LIST\nS: 150 x\nC: PASV\nS: " + entering, want: opensPASV},
 			{name: "pipelined", script: "login\nC: NOOP | PASV\nS: " + entering, want: opensPASV},
 			{name: "to a denied port", script: "login\nC: NOOP\nC: PASV\nS: " + toX11, want: "deny denied_port PASV 10.0.2.2:6000"},
+			{name: "to a denied port behind ABOR", script: "login\nC: ABOR\nC: PASV\nS: " + toX11, want: "deny denied_port PASV 10.0.2.2:6000"},
+			{name: "to a denied port behind a blank line", script: "login\nC: \"\\r\\n\"\nC: EPSV\nS: 229 ok (|||6000|)", want: "deny denied_port EPSV 10.0.2.2:6000"},
 			{name: "to a denied port, the next one", script: "login\nC: NOOP\nC: PASV\nS: " + toX11 + "\nC: PASV\nS: " + toX11,
 				want: "deny denied_port PASV 10.0.2.2:6000\nopen PASV 10.0.2.2:6000"},
 			{name: "of another host", script: "login\nC: NOOP\nC: PASV\nS: 227 x (10,9,9,9,195,80)", want: "deny foreign_address PASV 10.9.9.9:50000"},

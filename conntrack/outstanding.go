@@ -183,13 +183,14 @@ func (s *session) passOver(i int) command {
 		former := &s.outstanding[j]
 		cmd.marks = cmd.marks || former.marks
 		former.unheard()
+		cmd.inferred = true
 		switch {
 		case former.mayLackReply():
 		case former.bears():
 			cmd.trusted = false
 		default:
 			s.skipped += 1 + former.more
-			cmd.trusted, cmd.inferred = cmd.trusted && cmd.quiet, true
+			cmd.trusted = cmd.trusted && cmd.quiet
 		}
 	}
 	s.outstanding = slices.Delete(s.outstanding, 0, i+1)
